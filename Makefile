@@ -1,0 +1,46 @@
+# Plain `make` lists the targets. The environment is .venv; it is made once and again when the lock file changes.
+PYTHON ?= python3.12
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check bench lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make the environment (.venv); the first time it compiles the graph server, about two minutes
+
+demo: $(READY) ## run the main job on a recorded OpenCode session; KEEP=1 leaves the system up
+	$(BIN)/memlane demo
+
+up: $(READY) ## start the whole system on this machine
+	$(BIN)/memlane up
+
+test: $(READY) ## run all tests
+	$(BIN)/pytest
+
+check: $(READY) ## linters, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## measure, side by side with what one would use instead
+	$(BIN)/python -m bench
+
+lock: ## pin the dependencies of pyproject.toml anew (needs uv)
+	uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+		pyproject.toml -o requirements/runtime.txt
+	uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+		--extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || \
+		{ echo "Python 3.12 or newer is needed; name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is needed (package gcc or clang): the graph server is compiled" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)

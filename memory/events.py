@@ -1,0 +1,416 @@
+"""The event: one thing that happened in an agent, as a CloudEvents 1.0 JSON object.
+
+`Event` is the envelope; `DATA` says what each known type carries. Unknown `data` fields are kept; unknown types are
+recorded and otherwise ignored. The JSON Schema (`python -m memory.events`) is generated from these models.
+
+Source: CloudEvents 1.0, https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import posixpath
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from ulid import ULID
+
+#: Largest event, as UTF-8 JSON, in bytes. A larger one is refused.
+MAX_EVENT_BYTES = 256 * 1024
+#: A text field of `data` above this many UTF-8 bytes is clipped by the producer.
+MAX_TEXT_BYTES = 32 * 1024
+
+GROUP_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+
+#: Older spellings of types, accepted on input.
+ALIASES = {
+    "on_session_start": "session.start",
+    "on_session_end": "session.end",
+    "on_context_warning": "context.warning",
+    "on_user_request": "user.request",
+    "chat:start": "chat.start",
+    "file:write": "file.write",
+    "experimental.session.compacting": "session.compacting",
+}
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_WINDOWS = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\)")
+
+
+class EventInvalid(ValueError):
+    """An event can't be accepted. The message names the field and never holds the event's content."""
+
+
+def _known_spelling(name: object) -> object:
+    return ALIASES.get(name, name) if isinstance(name, str) else name
+
+
+Group = Annotated[str, StringConstraints(pattern=GROUP_PATTERN)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Data(BaseModel):
+    """What one type's `data` carries. Unknown fields are kept."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+
+class SessionStart(_Data):
+    parent: str | None = None
+    title: str | None = None
+    model: str | None = None
+
+
+class SessionEnd(_Data):
+    reason: str | None = None
+    messages: Count | None = None
+
+
+class ContextWarning(_Data):
+    context_size: Count
+    limit: Count
+    percentage: float | None = None
+    level: str | None = None
+
+
+class UserRequest(_Data):
+    request: Text
+    action: Literal["remember", "query", "forget"] | None = None
+
+
+class ChatStart(_Data):
+    query: str
+
+
+class ChatMessage(_Data):
+    role: Text
+    text: str
+    message: str | None = None
+    tokens: Count | None = None
+
+
+class FileWrite(_Data):
+    path: Text
+    tool: str | None = None
+    additions: Count | None = None
+    deletions: Count | None = None
+    summary: str | None = None
+
+
+class ToolCall(_Data):
+    tool: Text
+    status: Text
+    duration_ms: Annotated[float, Field(ge=0)] | None = None
+    path: str | None = None
+    summary: str | None = None
+
+
+class Todo(_Data):
+    content: str
+    status: str | None = None
+    priority: str | None = None
+
+
+class TodoUpdated(_Data):
+    todos: list[Todo]
+
+
+class VcsCommit(_Data):
+    sha: Text
+    message: str
+    author: str | None = None
+    paths: list[str] | None = None
+
+
+class Error(_Data):
+    message: str
+    name: str | None = None
+    severity: str | None = None
+
+
+class Completion(_Data):
+    task: Text
+    duration: Annotated[float, Field(ge=0)] | None = None
+    tokens: Count | None = None
+
+
+class Compaction(_Data):
+    auto: bool | None = None
+    overflow: bool | None = None
+    summary: str | None = None
+    tokens_before: Count | None = None
+    tokens_after: Count | None = None
+
+
+class CheckpointCreated(_Data):
+    checkpoint: Text
+    tokens_before: Count | None = None
+    tokens_after: Count | None = None
+
+
+class PartHidden(_Data):
+    part: Text
+    replacement: str | None = None
+
+
+#: Known types and what their `data` holds.
+DATA: dict[str, type[_Data]] = {
+    "session.start": SessionStart,
+    "session.end": SessionEnd,
+    "context.warning": ContextWarning,
+    "user.request": UserRequest,
+    "chat.start": ChatStart,
+    "chat.message": ChatMessage,
+    "file.write": FileWrite,
+    "tool.call": ToolCall,
+    "todo.updated": TodoUpdated,
+    "vcs.commit": VcsCommit,
+    "error": Error,
+    "completion": Completion,
+    "session.compacting": Compaction,
+    "session.compacted": Compaction,
+    "checkpoint.created": CheckpointCreated,
+    "part.hidden": PartHidden,
+    "part.shown": PartHidden,
+}
+
+
+class Event(BaseModel):
+    """The envelope: CloudEvents' attributes and Memlane's extension attributes `group` to `project`.
+
+    `data.path` and `data.paths` are stored relative to `project`, POSIX, `.` and `..` resolved lexically;
+    absolute where they lie outside of it. `subject` is a copy of `data.path`.
+    """
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    source: Name
+    type: Annotated[str, BeforeValidator(_known_spelling), StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+    time: AwareDatetime
+    group: Group
+    session: Name | None = None
+    agent: Name | None = None
+    user: Name | None = None
+    project: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
+    subject: str | None = None
+    data: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _normalise(self) -> Self:
+        path, paths = self.data.get("path"), self.data.get("paths")
+        if isinstance(path, str) and path:
+            self.data["path"] = self.subject = normal_path(path, self.project)
+        if isinstance(paths, list):
+            self.data["paths"] = [normal_path(p, self.project) if isinstance(p, str) else p for p in paths]
+        self.time = self.time.astimezone(UTC)
+        return self
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths the event is about, in their stored form, each once."""
+        found = [self.data.get("path"), *(self.data.get("paths") or [])]
+        return list(dict.fromkeys(p for p in found if isinstance(p, str) and p))
+
+    def encode(self) -> bytes:
+        """The event as UTF-8 JSON: keys in the envelope's order, absent attributes left out, time in UTC to the ms.
+
+        Raises:
+            EventInvalid: larger than `MAX_EVENT_BYTES`, or not expressible as JSON.
+        """
+        fields: dict[str, Any] = {}
+        for name in Event.model_fields:
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = value
+        fields["time"] = self.time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{self.time.microsecond // 1000:03d}Z"
+        data = fields.pop("data")
+        fields.update(self.model_extra or {})
+        fields["data"] = data
+        try:
+            raw = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+        except (TypeError, ValueError):
+            raise EventInvalid("data: holds something that JSON can't: use strings, numbers, lists, objects") from None
+        if len(raw) > MAX_EVENT_BYTES:
+            raise EventInvalid(
+                f"event: {len(raw)} bytes of JSON are above the limit of {MAX_EVENT_BYTES}: shorten the fields of data"
+            )
+        return raw
+
+
+def parse(source: bytes | str | dict[str, Any]) -> Event:
+    """Check and normalise one event, from JSON or from a dictionary.
+
+    Raises:
+        EventInvalid: not JSON, not an object, larger than `MAX_EVENT_BYTES`, or a field is missing or wrong;
+            the message names every such field and holds none of the content.
+    """
+    fields = source if isinstance(source, dict) else json_object(source)
+    try:
+        event = Event.model_validate(_clean(fields))
+        shape = DATA.get(event.type)
+        if shape is not None:
+            shape.model_validate(event.data)
+    except ValidationError as error:
+        raise EventInvalid(_explain(error)) from None
+    except RecursionError:
+        raise EventInvalid("event: nested too deeply") from None
+    return event
+
+
+def create(fields: dict[str, Any], *, source: str, group: str) -> Event:
+    """Make an event from what a producer knows: fills in id (a ULID), time, source and group, and clips long text.
+
+    Raises:
+        EventInvalid: as `parse`.
+    """
+    filled = {"id": str(ULID()), "time": datetime.now(UTC), "source": source, "group": group}
+    event = parse({**filled, **{k: v for k, v in fields.items() if v is not None}})
+    clip(event)
+    return event
+
+
+def native_id(source: str, session: str, type: str, native: str, status: str | None = None) -> str:
+    """Id of an event for which the agent has an id of its own, so that a live event and its later import are one.
+
+    Returns:
+        26 characters: the first 128 bits of the SHA-256 of `source:session:type:native[:status]`, in base32.
+    """
+    parts = [source, session, type, native] + ([status] if status is not None else [])
+    digest = hashlib.sha256(":".join(parts).encode("utf-8", "replace")).digest()
+    return base64.b32encode(digest[:16]).decode("ascii").rstrip("=")
+
+
+def normal_path(path: str, project: str | None = None) -> str:
+    """A path in the form in which it is stored: see `Event`."""
+    if _WINDOWS.match(path) or (project and _WINDOWS.match(project)):
+        path = path.replace("\\", "/")
+        project = project.replace("\\", "/") if project else None
+    absolute = path.startswith("/") or bool(re.match(r"^[A-Za-z]:/", path))
+    if project and not absolute:
+        path = posixpath.join(project, path)
+    path = posixpath.normpath(path)
+    if path.startswith("//"):
+        path = path[1:]
+    if project:
+        root = posixpath.normpath(project)
+        if path == root:
+            return "."
+        if path.startswith(root.rstrip("/") + "/"):
+            return path[len(root.rstrip("/")) + 1 :]
+    return path
+
+
+def clip(event: Event) -> None:
+    """Shorten text above `MAX_TEXT_BYTES`, in place; `data.clipped` says how many bytes each such field had."""
+    clipped: dict[str, int] = {}
+
+    def shorten(value: Any, where: str) -> Any:
+        if isinstance(value, str) and len(value) > MAX_TEXT_BYTES // 4:
+            raw = value.encode("utf-8")
+            if len(raw) > MAX_TEXT_BYTES:
+                clipped[where] = len(raw)
+                return raw[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+        elif isinstance(value, dict):
+            return {k: shorten(v, f"{where}.{k}" if where else k) for k, v in value.items()}
+        elif isinstance(value, list):
+            return [shorten(v, f"{where}.{n}" if where else str(n)) for n, v in enumerate(value)]
+        return value
+
+    event.data = shorten(event.data, "")
+    if clipped:
+        event.data["clipped"] = {**event.data.get("clipped", {}), **clipped}
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of an event: the envelope, and the `data` of each known type."""
+    envelope = Event.model_json_schema()
+    definitions = {name: shape.model_json_schema(ref_template="#/$defs/{model}") for name, shape in DATA.items()}
+    shared: dict[str, Any] = {}
+    for definition in definitions.values():
+        shared.update(definition.pop("$defs", {}))
+    envelope["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    envelope["$defs"] = {**shared, **definitions}
+    envelope["allOf"] = [
+        {
+            "if": {"properties": {"type": {"enum": [name, *(old for old, new in ALIASES.items() if new == name)]}}},
+            "then": {"properties": {"data": {"$ref": f"#/$defs/{name}"}}},
+        }
+        for name in DATA
+    ]
+    return envelope
+
+
+def json_object(raw: bytes | str) -> dict[str, Any]:
+    """The JSON object that the text holds.
+
+    Raises:
+        EventInvalid: not JSON, not an object, or larger than `MAX_EVENT_BYTES`.
+    """
+    size = len(raw) if isinstance(raw, bytes) else len(raw.encode("utf-8", "surrogatepass"))
+    if size > MAX_EVENT_BYTES:
+        raise EventInvalid(f"event: {size} bytes are above the limit of {MAX_EVENT_BYTES}: shorten the fields of data")
+    try:
+        fields = json.loads(raw, parse_constant=_no_constant)
+    except EventInvalid:
+        raise
+    except RecursionError:
+        raise EventInvalid("event: nested too deeply") from None
+    except UnicodeDecodeError:
+        raise EventInvalid("event: not valid UTF-8") from None
+    except ValueError as error:
+        where = f" (line {error.lineno} column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise EventInvalid(f"event: not valid JSON{where}") from None
+    if not isinstance(fields, dict):
+        raise EventInvalid("event: not a JSON object")
+    return fields
+
+
+def _no_constant(name: str) -> Any:
+    raise EventInvalid(f"event: {name} is not valid JSON")
+
+
+def _clean(value: Any) -> Any:
+    """The value without NUL and lone surrogates, on which SQLite and PostgreSQL choke differently."""
+    if isinstance(value, str):
+        if value.isascii():
+            return value.replace("\x00", "\ufffd") if "\x00" in value else value
+        return _SURROGATE.sub("\ufffd", value).replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise EventInvalid("data: holds a number that JSON can't (infinite, or not a number)")
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line that names each wrong field, without what was in it."""
+    of_data = error.title != Event.__name__
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "event"
+        lines.append(f"{'data.' if of_data else ''}{where}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -1,0 +1,1 @@
+"""The knowledge graph: what structured events say (`facts`), and its way into FalkorDB (`writer`)."""

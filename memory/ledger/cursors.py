@@ -1,0 +1,87 @@
+"""Cursors: how far each stage of a group has come, and who may move it.
+
+A worker takes a new fencing token before it works. Every transaction first claims the cursor by that token; a worker
+that was stopped and came back after another took over finds no row and writes nothing.
+Source of the idea: Kleppmann, "How to do distributed locking" (2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from memory.ledger.engine import Ledger
+from memory.ledger.schema import stage_cursors
+
+
+class Fenced(Exception):
+    """Another worker has taken over this stage of this group; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a stage of a group stands: see `schema.stage_cursors`."""
+
+    seq: int
+    stream_id: str
+    generation: str
+
+
+def take_token(ledger: Ledger, stage: str, group: str) -> int:
+    """A fencing token newer than all before; makes the cursor on first need."""
+    with ledger.write() as connection:
+        statement = ledger.insert(stage_cursors).values(group_id=group, stage=stage, token=1)
+        token: int = connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["group_id", "stage"], set_={"token": stage_cursors.c.token + 1}
+            ).returning(stage_cursors.c.token)
+        ).scalar_one()
+    return token
+
+
+def claim(connection: Connection, stage: str, group: str, token: int) -> Cursor:
+    """Lock the cursor for the rest of the transaction.
+
+    Raises:
+        Fenced: a newer token was taken.
+    """
+    cursor = stage_cursors.c
+    row = connection.execute(
+        update(stage_cursors)
+        .where(cursor.group_id == group, cursor.stage == stage, cursor.token == token)
+        .values(token=token)
+        .returning(cursor.seq, cursor.stream_id, cursor.generation)
+    ).one_or_none()
+    if row is None:
+        raise Fenced(f"stage {stage} of group {group} was taken over by another worker")
+    return Cursor(row.seq, row.stream_id, row.generation)
+
+
+def advance(connection: Connection, stage: str, group: str, seq: int, done: int) -> None:
+    """Move a claimed cursor to `seq`, having dealt with `done` events of interest."""
+    cursor = stage_cursors.c
+    connection.execute(
+        update(stage_cursors)
+        .where(cursor.group_id == group, cursor.stage == stage)
+        .values(seq=seq, done=cursor.done + done)
+    )
+
+
+def position(connection: Connection, stage: str, group: str) -> int:
+    """Seq of the last event that a stage of a group has dealt with; 0 where it has not begun."""
+    cursor = stage_cursors.c
+    return connection.execute(select(cursor.seq).where(cursor.group_id == group, cursor.stage == stage)).scalar() or 0
+
+
+def behind(connection: Connection, stage: str, follows: str, limit: int) -> list[str]:
+    """At most `limit` groups in which `stage` has not come as far as the stage that it follows."""
+    ahead = stage_cursors.alias("ahead")
+    own = stage_cursors.alias("own")
+    query = (
+        select(ahead.c.group_id)
+        .outerjoin(own, (own.c.group_id == ahead.c.group_id) & (own.c.stage == stage))
+        .where(ahead.c.stage == follows, ahead.c.seq > 0, (own.c.seq.is_(None)) | (own.c.seq < ahead.c.seq))
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())

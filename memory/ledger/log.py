@@ -1,0 +1,202 @@
+"""Writing the log (stage `record`), and reading it (the stages that follow)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from memory.events import Event
+from memory.ledger import cursors
+from memory.ledger.engine import Ledger
+from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a lane: the event, or what was found instead and why it is not one."""
+
+    stream_id: str
+    event: Event | None
+    raw: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch of lane entries."""
+
+    recorded: int
+    duplicates: int
+    dead: int
+
+
+class SameIdElsewhere(Exception):
+    """Another group recorded one of these ids at the same moment: roll back and try again, it will be seen then."""
+
+
+def record(
+    ledger: Ledger,
+    connection: Connection,
+    group: str,
+    token: int,
+    generation: str,
+    entries: Sequence[Entry],
+    describe: Callable[[Event], str],
+) -> Recorded:
+    """Put lane entries into the log, each once, in their order, with dense seqs; unreadable ones to the dead letters.
+
+    Entries at or before the cursor's stream id were dealt with by a worker that died before it could delete them.
+
+    Args:
+        connection: a writing transaction; nothing else may have been done in it.
+        generation: the queue server's; stream ids of another generation are not comparable.
+        describe: gives the event's text for episodes and search.
+
+    Raises:
+        cursors.Fenced: another worker has taken over.
+        SameIdElsewhere: see there.
+    """
+    cursor = cursors.claim(connection, "record", group, token)
+    if cursor.generation == generation:
+        last = _position(cursor.stream_id)
+        entries = [entry for entry in entries if _position(entry.stream_id) > last]
+    if not entries:
+        return Recorded(0, 0, 0)
+
+    fresh = _unseen(connection, entries)
+    readable = sum(entry.event is not None for entry in entries)
+    now = _milliseconds(datetime.now(UTC))
+    rows, paths = [], []
+    for seq, entry in enumerate(fresh, start=cursor.seq + 1):
+        event = entry.event
+        assert event is not None
+        rows.append(_row(event, group, seq, entry.stream_id, now, describe(event)))
+        paths += [{"group_id": group, "path": path, "seq": seq} for path in event.paths]
+    if rows:
+        statement = ledger.insert(events).on_conflict_do_nothing(index_elements=["id"])
+        if connection.execute(statement, rows).rowcount != len(rows):
+            raise SameIdElsewhere(f"an event of group {group} was recorded in another group at the same moment")
+    if paths:
+        connection.execute(insert(event_paths), paths)
+
+    dead = [_dead(entry, group, now) for entry in entries if entry.event is None]
+    if dead:
+        connection.execute(insert(dead_letters), dead)
+
+    duplicates = readable - len(rows)
+    connection.execute(
+        update(stage_cursors)
+        .where(stage_cursors.c.group_id == group, stage_cursors.c.stage == "record")
+        .values(
+            seq=cursor.seq + len(rows),
+            done=stage_cursors.c.done + len(rows),
+            duplicates=stage_cursors.c.duplicates + duplicates,
+            stream_id=entries[-1].stream_id,
+            generation=generation,
+        )
+    )
+    return Recorded(len(rows), duplicates, len(dead))
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Events that a stage cares about, in order, and the seq up to which it is done once they are dealt with."""
+
+    events: list[Event]
+    seqs: list[int]
+    upto: int
+
+
+def read(connection: Connection, group: str, after: int, upto: int, types: Collection[str] | None, limit: int) -> Slice:
+    """The next events with `after < seq <= upto` whose type is in `types` (None: all), at most `limit`."""
+    query = (
+        select(events)
+        .where(events.c.group_id == group, events.c.seq > after, events.c.seq <= upto)
+        .order_by(events.c.seq)
+        .limit(limit)
+    )
+    if types is not None:
+        query = query.where(events.c.type.in_(sorted(types)))
+    rows = connection.execute(query).all()
+    end = rows[-1].seq if len(rows) == limit else upto
+    return Slice([_event(row) for row in rows], [row.seq for row in rows], end)
+
+
+def _unseen(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Entries whose event's id is neither in the ledger nor earlier in the batch."""
+    by_id: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.event is not None:
+            by_id.setdefault(entry.event.id, entry)
+    known = set(connection.execute(select(events.c.id).where(events.c.id.in_(list(by_id)))).scalars())
+    return [entry for id, entry in by_id.items() if id not in known]
+
+
+def _row(event: Event, group: str, seq: int, stream_id: str, now: int, text: str) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "group_id": group,
+        "seq": seq,
+        "stream_id": stream_id,
+        "type": event.type,
+        "source": event.source,
+        "session": event.session,
+        "agent": event.agent,
+        "user_id": event.user,
+        "project": event.project,
+        "path": event.subject,
+        "time": _milliseconds(event.time),
+        "recorded": now,
+        "text": text,
+        "data": json.dumps(event.data, ensure_ascii=False, separators=(",", ":")),
+        "extensions": json.dumps(event.model_extra, ensure_ascii=False) if event.model_extra else None,
+    }
+
+
+def _event(row: Row[Any]) -> Event:
+    """The event back from its row; it was checked before it was recorded."""
+    extensions = json.loads(row.extensions) if row.extensions else {}
+    return Event.model_construct(
+        specversion="1.0",
+        id=row.id,
+        source=row.source,
+        type=row.type,
+        time=datetime.fromtimestamp(row.time / 1000, UTC),
+        group=row.group_id,
+        session=row.session,
+        agent=row.agent,
+        user=row.user_id,
+        project=row.project,
+        subject=row.path,
+        data=json.loads(row.data),
+        **extensions,
+    )
+
+
+def _dead(entry: Entry, group: str, now: int) -> dict[str, Any]:
+    return {
+        "group_id": group,
+        "stage": "record",
+        "event_id": None,
+        "seq": None,
+        "stream_id": entry.stream_id,
+        "error": entry.error,
+        "attempts": 1,
+        "event": entry.raw,
+        "time": now,
+    }
+
+
+def _position(stream_id: str) -> tuple[int, int]:
+    """A stream id `ms-n` in a form that sorts."""
+    milliseconds, _, number = stream_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)

@@ -1,0 +1,28 @@
+"""The ledger's schema over time, as Alembic revisions in `versions/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from memory.ledger.engine import Ledger
+
+#: Key of the PostgreSQL advisory lock that keeps two processes from migrating at once ("memlane" in ASCII).
+_LOCK = 0x6D656D6C616E65
+
+
+def migrate(ledger: Ledger) -> None:
+    """Bring the ledger's schema to the newest revision. Safe to be called by many processes at once.
+
+    Raises:
+        LedgerUnavailable: the database can't be reached.
+    """
+    with ledger.write() as connection:
+        if not ledger.is_sqlite:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

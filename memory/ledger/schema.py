@@ -1,0 +1,80 @@
+"""Tables of the ledger. The migrations create them; a test holds the two together.
+
+Times are milliseconds since 1970, UTC. The full-text table `event_search`
+differs by database: see the first migration, and `search.py`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+#: SQLite numbers rows by itself only where the type is exactly INTEGER.
+_Number = BigInteger().with_variant(Integer(), "sqlite")
+
+events = Table(
+    "events",
+    metadata,
+    Column("n", _Number, primary_key=True, autoincrement=True, comment="row number; what full text refers to"),
+    Column("id", Text, nullable=False, unique=True, comment="the producer's id, unique for ever"),
+    Column("group_id", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="dense within the group, from 1, in lane order"),
+    Column("stream_id", Text, nullable=False, comment="where it stood in the lane"),
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("session", Text),
+    Column("agent", Text),
+    Column("user_id", Text),
+    Column("project", Text),
+    Column("path", Text, comment="data.path, in stored form"),
+    Column("time", BigInteger, nullable=False, comment="when it happened"),
+    Column("recorded", BigInteger, nullable=False, comment="when it came into the ledger"),
+    Column("text", Text, nullable=False, comment="what is said of it in episodes and in search; may be empty"),
+    Column("data", Text, nullable=False, comment="JSON"),
+    Column("extensions", Text, comment="JSON of CloudEvents attributes that Memlane does not know"),
+    UniqueConstraint("group_id", "seq", name="events_group_seq"),
+    Index("events_group_session", "group_id", "session", "seq"),
+)
+
+event_paths = Table(
+    "event_paths",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+stage_cursors = Table(
+    "stage_cursors",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("stage", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False, server_default="0", comment="last event the stage has dealt with"),
+    Column(
+        "token", BigInteger, nullable=False, server_default="0", comment="fencing: only its newest holder may write"
+    ),
+    Column("done", BigInteger, nullable=False, server_default="0", comment="events of interest dealt with"),
+    Column("duplicates", BigInteger, nullable=False, server_default="0", comment="`record` only"),
+    Column(
+        "stream_id", Text, nullable=False, server_default="0-0", comment="`record` only: last lane entry dealt with"
+    ),
+    Column("generation", Text, nullable=False, server_default="", comment="`record` only: the server's, for stream_id"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("n", _Number, primary_key=True, autoincrement=True),
+    Column("group_id", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("event_id", Text, comment="absent where the event could not be read"),
+    Column("seq", BigInteger, comment="absent for stage `record`: it never got one"),
+    Column("stream_id", Text),
+    Column("error", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("event", Text, nullable=False, comment="the whole event as it was found"),
+    Column("time", BigInteger, nullable=False),
+    Index("dead_letters_group_stage", "group_id", "stage"),
+)

@@ -1,0 +1,85 @@
+"""Full text over the log: FTS5 with porter stemming on SQLite, tsvector with GIN on PostgreSQL.
+
+Filled by stage `index`, in the same transaction as its cursor, so each event is indexed exactly once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from memory.ledger.engine import Ledger
+
+#: Words too common to find anything by. A short list of function words; question words are among them.
+STOP_WORDS = frozenset(
+    ["a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "not", "of", "on", "or", "our", "should", "so", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "us", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "why", "will", "with", "would", "you", "your"]
+)
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+#: More words than these of a question are not looked for.
+MAX_WORDS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One event found by its text. Time in ms since 1970; a higher score is a better match."""
+
+    seq: int
+    id: str
+    type: str
+    session: str | None
+    agent: str | None
+    path: str | None
+    time: int
+    text: str
+    score: float
+
+
+def index(ledger: Ledger, connection: Connection, group: str, seqs: Sequence[int]) -> None:
+    """Add events of a group, given by their seqs, to the full-text index. Those without text are left out."""
+    if not seqs:
+        return
+    if ledger.is_sqlite:
+        statement = "INSERT INTO event_search (rowid, group_id, text) SELECT n, group_id, text FROM events"
+    else:
+        statement = "INSERT INTO event_search (n, words) SELECT n, to_tsvector('english', text) FROM events"
+    query = text(f"{statement} WHERE group_id = :group AND seq BETWEEN :first AND :last AND text <> ''")
+    connection.execute(query, {"group": group, "first": seqs[0], "last": seqs[-1]})
+
+
+def words_of(question: str) -> list[str]:
+    """Words to look for, each once, lower case, without stop words; all words where nothing else is left."""
+    found = list(dict.fromkeys(word.lower() for word in _WORD.findall(question)))
+    return ([word for word in found if word not in STOP_WORDS] or found)[:MAX_WORDS]
+
+
+def search(ledger: Ledger, connection: Connection, group: str, question: str, limit: int) -> list[Match]:
+    """Events of a group that hold any of the question's words, best first."""
+    words = words_of(question)
+    if not words:
+        return []
+    columns = "e.seq, e.id, e.type, e.session, e.agent, e.path, e.time, e.text"
+    if ledger.is_sqlite:
+        # The group's own words narrow the index; the exact comparison follows on the row.
+        tokens = " ".join(_WORD.findall(group))
+        wanted = " OR ".join(f'"{word}"' for word in words)
+        match = f"text : ({wanted})" + (f' AND group_id : "{tokens}"' if tokens else "")
+        query = (
+            f"SELECT {columns}, -bm25(event_search, 0.0, 1.0) AS score FROM event_search "
+            "JOIN events e ON e.n = event_search.rowid "
+            "WHERE event_search MATCH :match AND e.group_id = :group ORDER BY score DESC, e.seq DESC LIMIT :limit"
+        )
+    else:
+        # plainto_tsquery stems one word and answers empty for a stop word; `||` is OR.
+        match = ""
+        wanted = " || ".join(f"plainto_tsquery('english', :w{n})" for n in range(len(words)))
+        query = (
+            f"SELECT {columns}, ts_rank_cd(s.words, q.query, 1) AS score FROM event_search s "
+            f"JOIN events e ON e.n = s.n, (SELECT {wanted} AS query) q "
+            "WHERE s.words @@ q.query AND e.group_id = :group ORDER BY score DESC, e.seq DESC LIMIT :limit"
+        )
+    parameters = {"group": group, "limit": limit}
+    parameters |= {"match": match} if ledger.is_sqlite else {f"w{n}": word for n, word in enumerate(words)}
+    return [Match(*row) for row in connection.execute(text(query), parameters)]

@@ -1,0 +1,131 @@
+"""Valkey keys and the scripts that work on them.
+
+Each script is a file of its own in this folder and begins with a table of its keys and arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+
+#: Every key begins with this; Celery's own keys get it through kombu's `global_keyprefix`.
+PREFIX = "memlane:"
+
+#: zset: groups with a non-empty lane, scored by the server time (ms) of their oldest event.
+PENDING = PREFIX + "pending"
+#: list: groups just become pending, and questions asked.
+BELL = PREFIX + "bell"
+#: string with a TTL: the server's memory is above its mark; publish answers `full`.
+FULL = PREFIX + "full"
+#: string with a TTL: who sweeps now.
+SWEEP = PREFIX + "sweep"
+#: string: random, made anew by whoever finds it missing; tells a wiped server from the one before.
+GENERATION = PREFIX + "generation"
+
+#: Path that stands for the whole group among `dropped:` marks: every answer depends on it.
+WHOLE_GROUP = "*"
+
+
+def lane(group: str) -> str:
+    """Stream of a group's events that are not yet in the ledger; field `e` holds the JSON."""
+    return f"{PREFIX}lane:{group}"
+
+
+def lease(stage: str, group: str) -> str:
+    """String with a TTL: who drains this stage of this group; `queued` while a wake-up is under way."""
+    return f"{PREFIX}lease:{stage}:{group}"
+
+
+def captured(group: str) -> str:
+    """Hash of counters for the books: `captured`, `refused`."""
+    return f"{PREFIX}captured:{group}"
+
+
+def recall_counters(group: str) -> str:
+    """Hash of counters: `hits`, `misses`, and what of them was already sent to Datadog."""
+    return f"{PREFIX}recall:{group}"
+
+
+def context(group: str, digest: str) -> str:
+    """Hash with a TTL: a cached answer, the paths it depends on, and when its making started."""
+    return f"{PREFIX}context:{group}:{digest}"
+
+
+def filling(group: str, digest: str) -> str:
+    """String with a TTL: id of the question that is filling this answer now."""
+    return f"{PREFIX}filling:{group}:{digest}"
+
+
+def dropped(group: str, path: str) -> str:
+    """String with a TTL: server time (µs) of the last invalidation of a path or pseudo-path."""
+    return f"{PREFIX}dropped:{group}:{path}"
+
+
+def paths(group: str) -> str:
+    """Zset, lexical: paths that living answers depend on."""
+    return f"{PREFIX}paths:{group}"
+
+
+def paths_due(group: str) -> str:
+    """Zset: the same paths, scored by when (ms) the last answer that depends on them has expired."""
+    return f"{PREFIX}paths-due:{group}"
+
+
+def globs(group: str) -> str:
+    """Zset: globs invalidated of late as `id pattern`, scored by server time (µs)."""
+    return f"{PREFIX}globs:{group}"
+
+
+def ask(question: str) -> str:
+    """String with a TTL: a question, as JSON."""
+    return f"{PREFIX}ask:{question}"
+
+
+def reply(question: str) -> str:
+    """List of one, with a TTL: the answer to a question, as JSON. Readers rotate it (BLMOVE onto itself)."""
+    return f"{PREFIX}reply:{question}"
+
+
+def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
+    """Run the script `name`.lua: by its SHA-1, or by its text where the server does not know it yet.
+
+    Raises:
+        redis.RedisError
+    """
+    from redis.exceptions import NoScriptError
+
+    try:
+        return client.evalsha(_sha(name), len(keys), *keys, *arguments)  # type: ignore[arg-type]
+    except NoScriptError:
+        return client.eval(source(name), len(keys), *keys, *arguments)  # type: ignore[arg-type]
+
+
+async def run_async(
+    client: redis.asyncio.Redis, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]
+) -> Any:
+    """`run` for asyncio."""
+    from redis.exceptions import NoScriptError
+
+    try:
+        return await client.evalsha(_sha(name), len(keys), *keys, *arguments)  # type: ignore[arg-type,misc]
+    except NoScriptError:
+        return await client.eval(source(name), len(keys), *keys, *arguments)  # type: ignore[arg-type,misc]
+
+
+@cache
+def source(name: str) -> str:
+    """Text of the script `name`.lua."""
+    return (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
+
+
+@cache
+def _sha(name: str) -> str:
+    """SHA-1 of the script, by which the server knows it."""
+    return hashlib.sha1(source(name).encode("utf-8"), usedforsecurity=False).hexdigest()

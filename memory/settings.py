@@ -1,0 +1,130 @@
+"""Every option of Memlane, in one place, read from the environment.
+
+Sources, first wins: `MEMLANE_*` variables, then `run/stack.json` in the home (written by `memlane up`),
+then the defaults below. No secret has a default.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+#: Where `memlane up` tells other processes of this machine its addresses (mode 600).
+STACK_FILE = Path("run") / "stack.json"
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """One process's settings. Field `x_y` is the variable `MEMLANE_X_Y`."""
+
+    model_config = SettingsConfigDict(env_prefix="MEMLANE_", extra="ignore", hide_input_in_errors=True)
+
+    home: Annotated[Path, AfterValidator(_expanded)] = Field(
+        default=Path("~/.memlane"),
+        validate_default=True,
+        description="Data, and run/ with the addresses of a running stack.",
+    )
+    valkey_url: SecretStr | None = Field(
+        default=None, description="redis://, rediss:// or unix:// address of the queue server, password included."
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL of the ledger. Default: SQLite in the home."
+    )
+    graph_url: SecretStr | None = Field(default=None, description="FalkorDB: redis://host:port or unix:///path.")
+
+    batch_size: int = Field(default=500, ge=1, le=10_000, description="Events a drain takes at once.")
+    turn_seconds: float = Field(
+        default=2.0, gt=0, description="How long one drain goes on before it lets other groups have a turn."
+    )
+    lease_seconds: float = Field(default=10.0, gt=0, description="A dead worker's groups are taken over after this.")
+    sweep_seconds: float = Field(default=2.0, gt=0, description="How often lanes are compared with wake-ups.")
+    task_time_limit: int = Field(default=120, gt=0, description="Seconds after which a hanging drain is killed.")
+    rest_seconds: float = Field(
+        default=3.0, gt=0, description="How long a stage waits after one of its dependencies was found to be down."
+    )
+
+    cache_ttl_seconds: int = Field(default=300, gt=0, description="How long an answer may be served from the cache.")
+    recall_tokens: int = Field(default=1_500, gt=0, description="Default token budget of a recalled context.")
+
+    datadog: bool = Field(
+        default=True,
+        description="Send metrics and error events to the DogStatsD address in DD_AGENT_HOST / DD_DOGSTATSD_URL.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _RunningStack(settings_cls)
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the ledger; holds a password where the database has one."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'ledger.sqlite3'}"
+
+    @property
+    def valkey(self) -> str:
+        """URL of the queue server.
+
+        Raises:
+            NotConfigured: neither the environment nor a running stack names one.
+        """
+        if self.valkey_url is None:
+            raise NotConfigured(
+                f"no queue server: start one with `memlane up` (home {self.home}), or set MEMLANE_VALKEY_URL"
+            )
+        return self.valkey_url.get_secret_value()
+
+    @property
+    def graph(self) -> str:
+        """URL of the graph server.
+
+        Raises:
+            NotConfigured: neither the environment nor a running stack names one.
+        """
+        if self.graph_url is None:
+            raise NotConfigured(
+                f"no graph server: start one with `memlane up` (home {self.home}), or set MEMLANE_GRAPH_URL"
+            )
+        return self.graph_url.get_secret_value()
+
+
+class NotConfigured(Exception):
+    """A server's address is not known; the message says where it is looked for."""
+
+
+class _RunningStack(PydanticBaseSettingsSource):
+    """`run/stack.json` of the home that the sources before this one name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # only __call__ is used
+
+    def __call__(self) -> dict[str, Any]:
+        home = _expanded(Path(self.current_state.get("home") or "~/.memlane"))
+        try:
+            addresses: dict[str, Any] = json.loads((home / STACK_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return {name: addresses[name] for name in ("valkey_url", "database_url", "graph_url") if addresses.get(name)}
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings, read once."""
+    return Settings()

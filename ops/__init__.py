@@ -1,0 +1,1 @@
+"""What operators touch: command line, embedded stack, Flower."""

@@ -1,0 +1,1 @@
+"""Flower, set up for Memlane."""

@@ -1,0 +1,131 @@
+"""Asking: a question in, the group's memory on it out, from the cache or from a worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from memory import lua
+from producers.address import queue_url, without_password
+from producers.group import group_of
+from producers.publisher import QueueUnavailable
+
+#: After this many ms without an answer, another worker may try.
+FILLING_MS = 5_000
+#: How long one wait for a reply lasts, s, before the cache is looked at again.
+WAIT_SECONDS = 1.0
+
+
+class NoAnswer(Exception):
+    """Nobody answered within the deadline; the message says what to look at."""
+
+
+class RecallFailed(Exception):
+    """A worker tried to answer and could not; the message says why."""
+
+
+class Recall:
+    """Asks a group's memory."""
+
+    def __init__(self, url: str | None = None, *, group: str | None = None, timeout: float = 2.0) -> None:
+        """
+        Args:
+            url: of the queue server; default: `MEMLANE_VALKEY_URL`, else the running stack of `MEMLANE_HOME`.
+            group: default: that of the working folder.
+            timeout: seconds to connect, and to wait for the server (not for the answer).
+
+        Raises:
+            producers.address.QueueUnknown: no URL is given and none is found.
+        """
+        self._url = url or queue_url()
+        self.group = group or group_of()
+        self.address = without_password(self._url)
+        self._client = redis.Redis.from_url(
+            self._url,
+            socket_timeout=timeout + WAIT_SECONDS,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 1),
+        )
+
+    def ask(
+        self, text: str, *, paths: Sequence[str] = (), tokens: int | None = None, deadline: float = 10.0
+    ) -> dict[str, Any]:
+        """What the group's memory holds on a question.
+
+        Args:
+            text: the question; white space is folded.
+            paths: files being worked on, relative to the project.
+            tokens: budget of the context; None: the workers' default.
+            deadline: seconds to wait for an answer that is not cached.
+
+        Returns:
+            `context` (text to give to an agent; empty if nothing is known), `tokens`, `items` (events with `id, type,
+            text, session, agent, path, time (ms), score`, best first), and `cache`: "hit" or "miss".
+
+        Raises:
+            NoAnswer, RecallFailed, QueueUnavailable
+        """
+        question = json.dumps(
+            {"group": self.group, "text": " ".join(text.split()), "paths": sorted(set(paths)), "tokens": tokens},
+            ensure_ascii=False,
+            sort_keys=True,
+        )
+        try:
+            return self._ask(question, time.monotonic() + deadline)
+        except RedisError as error:
+            reason = str(error) or type(error).__name__
+            raise QueueUnavailable(f"the queue server at {self.address} can't be used: {reason}") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, question: str, end: float) -> dict[str, Any]:
+        id = secrets.token_hex(16)
+        counted = 0
+        while True:
+            kind, value = self._look(question, id, counted)
+            if kind == b"hit":
+                return {**json.loads(value), "cache": "miss" if counted else "hit"}
+            counted = 1
+            left = end - time.monotonic()
+            if left <= 0:
+                raise NoAnswer(
+                    "no worker answered in time: `memlane status` shows whether one serves recall, "
+                    "`memlane doctor` says what is wrong"
+                )
+            reply = lua.reply(value.decode())
+            # Rotating the list of one onto itself leaves the answer there for the others who wait.
+            found = self._client.blmove(reply, reply, min(WAIT_SECONDS, left), "LEFT", "LEFT")  # type: ignore[arg-type]
+            if found:
+                answer: dict[str, Any] = json.loads(found)  # type: ignore[arg-type]
+                if "error" in answer:
+                    raise RecallFailed(answer["error"])
+                return {**answer, "cache": "miss"}
+
+    def _look(self, question: str, id: str, counted: int) -> tuple[bytes, bytes]:
+        digest = hashlib.sha256(question.encode()).hexdigest()
+        keys = [
+            lua.context(self.group, digest),
+            lua.recall_counters(self.group),
+            lua.filling(self.group, digest),
+            lua.ask(id),
+            lua.BELL,
+        ]
+        arguments = [lua.dropped(self.group, ""), id, question, FILLING_MS, counted]
+        kind, value = lua.run(self._client, "recall", keys, arguments)
+        return kind, value

@@ -1,0 +1,1 @@
+"""Celery side: the dispatcher, the drain loop, and one module a stage."""

@@ -1,0 +1,43 @@
+"""The Celery app: one queue a stage, wake-ups only.
+
+A wake-up says "drain this stage of this group" and may be lost or doubled without harm, so tasks are acknowledged
+when they are taken, have no results, and carry neither events nor secrets. Start a worker with
+`celery -A workers.app worker -Q record,index,...`.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from memory.lua import PREFIX
+from memory.settings import settings
+
+#: Every queue there is: the stages, and the questions.
+QUEUES = ("record", "index", "episodes", "cache", "telemetry", "recall")
+
+app = Celery("memlane", broker=settings().valkey, set_as_current=True, include=["workers.tasks"])
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={
+        "global_keyprefix": PREFIX,
+        # Above the hard time limit, so that the broker never hands a running wake-up to a second worker.
+        "visibility_timeout": 3600,
+        # The default, None, hangs for ever on a connection that died without a word.
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    },
+    task_default_queue="record",
+    task_create_missing_queues=True,
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_time_limit=settings().task_time_limit,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=True,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    event_queue_ttl=60,
+    timezone="UTC",
+)

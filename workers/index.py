@@ -1,0 +1,17 @@
+"""Stage `index`: full text over the ledger."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from memory.ledger.log import Slice
+from memory.ledger.search import index
+from workers import resources
+from workers.stage import Follower
+
+
+class Index(Follower):
+    name = queue = "index"
+
+    def within(self, connection: Connection, group: str, events: Slice) -> None:
+        index(resources.ledger(), connection, group, events.seqs)

@@ -1,0 +1,38 @@
+"""Answering questions: the queue `recall`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+
+from memory import lua
+from memory.cache import Cache
+from memory.ledger import LedgerUnavailable
+from memory.recall import Question, answer
+from memory.settings import settings
+from workers import resources
+
+log = logging.getLogger(__name__)
+
+
+def reply(id: str) -> None:
+    """Answer the question that waits under this id; nothing is left to do where it has expired."""
+    client = resources.valkey()
+    raw = client.get(lua.ask(id))
+    if raw is None:
+        return
+    asked = json.loads(raw)  # type: ignore[arg-type]
+    question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, asked["paths"])
+    cache = Cache(client, asked["group"])
+    digest = hashlib.sha256(raw).hexdigest()  # type: ignore[arg-type]
+    started = cache.now()
+    try:
+        found = answer(resources.ledger(), asked["group"], question)
+    except LedgerUnavailable as error:
+        log.warning("no answer: %s", error)
+        cache.fill(id, digest, json.dumps({"error": str(error)}), (), started, 0)
+        return
+    text = json.dumps(found.as_json(), ensure_ascii=False)
+    cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds)
+    cache.prune()

@@ -1,0 +1,46 @@
+"""Celery tasks: one a stage, `memlane.STAGE(group)`; `memlane.recall(id)`; and the upkeep of the cache and the gauges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import setup_logging, worker_init
+
+from memory.ledger import migrate
+from workers import dispatcher, resources, telemetry
+from workers.app import app
+from workers.invalidate import invalidate
+from workers.logs import configure
+from workers.recall import reply
+from workers.stage import Stage, drain
+from workers.stages import STAGES
+
+
+def _register(stage: Stage) -> None:
+    @app.task(name=f"memlane.{stage.name}")
+    def work_off(group: str) -> None:
+        drain(stage, group)
+
+
+for _stage in STAGES.values():
+    _register(_stage)
+
+app.task(reply, name="memlane.recall")
+app.task(telemetry.gauges, name="memlane.gauges")
+
+
+app.task(invalidate, name="memlane.invalidate")
+
+
+@setup_logging.connect
+def _logging(**options: Any) -> None:
+    configure(**options)
+
+
+@worker_init.connect
+def _migrate(**_: Any) -> None:
+    """Bring the ledger's schema up to date before the first wake-up."""
+    migrate(resources.ledger())
+
+
+__all__ = ["dispatcher"]

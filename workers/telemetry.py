@@ -1,0 +1,91 @@
+"""Stage `telemetry`: what agents did and how the pipeline is, to Datadog by DogStatsD.
+
+Metrics are sent after the cursor's commit, so at most once. Where the agent listens is Datadog's own environment:
+`DD_AGENT_HOST`, `DD_DOGSTATSD_PORT` or `DD_DOGSTATSD_URL` (default udp://localhost:8125).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from datadog.dogstatsd import DogStatsd
+
+from memory import lua
+from memory.events import Event
+from memory.ledger.books import groups, lag
+from memory.ledger.log import Slice
+from memory.settings import settings
+from workers import resources
+from workers.stage import Follower
+
+#: Text of an error event in Datadog is cut to this many UTF-8 bytes: it refuses more than 8 KiB in all.
+EVENT_TEXT_BYTES = 1_000
+
+
+class Telemetry(Follower):
+    name = queue = "telemetry"
+
+    def __init__(self) -> None:
+        self.types = frozenset({"error", "completion"}) if settings().datadog else frozenset()
+
+    def after(self, group: str, events: Slice) -> None:
+        tags = [f"group:{group}"]
+        tokens = 0
+        for event in events.events:
+            if event.type == "completion":
+                tokens += event.data.get("tokens") or 0
+            elif event.type == "error":
+                _error(event, tags)
+        if tokens:
+            _statsd().increment("opencode.tokens.used", tokens, tags=tags)
+
+
+def gauges() -> None:
+    """Send how the pipeline is: lanes, stages, cache. Called on a timer by one worker."""
+    from workers.stages import STAGES
+
+    if not settings().datadog:
+        return
+    client, statsd = resources.valkey(), _statsd()
+    seconds, microseconds = client.time()
+    now = seconds * 1000 + microseconds // 1000
+    oldest = client.zrange(lua.PENDING, 0, 0, withscores=True)
+    statsd.gauge("memlane.lane.oldest_age", max(0.0, (now - oldest[0][1]) / 1000) if oldest else 0.0)
+    statsd.gauge("memlane.lane.pending_groups", client.zcard(lua.PENDING))
+    with resources.ledger().read() as connection:
+        known = groups(connection)
+        pending = lag(
+            connection, {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower)}
+        )
+    for name, count in pending.items():
+        statsd.gauge("memlane.stage.pending", count, tags=[f"stage:{name}"])
+    for group in known:
+        tags = [f"group:{group}"]
+        statsd.gauge("memlane.lane.pending", client.xlen(lua.lane(group)), tags=tags)
+        hits, misses = lua.run(client, "unsent", [lua.recall_counters(group)], [])
+        if hits:
+            statsd.increment("opencode.memory.cache_hit", hits, tags=tags)
+        if misses:
+            statsd.increment("opencode.memory.cache_miss", misses, tags=tags)
+
+
+def _error(event: Event, tags: list[str]) -> None:
+    message = str(event.data.get("message", ""))
+    text = message.encode("utf-8")[:EVENT_TEXT_BYTES].decode("utf-8", "ignore")
+    name = str(event.data.get("name") or "error")
+    _statsd().event(
+        "OpenCode Error",
+        text or name,
+        alert_type="error",
+        # One incident in Datadog for the same error of a group, however often it happens.
+        aggregation_key=hashlib.sha256(f"{event.group}:{name}:{text[:200]}".encode()).hexdigest()[:32],
+        date_happened=int(event.time.timestamp()),
+        source_type_name="opencode",
+        tags=tags,
+    )
+
+
+@resources.one_a_process
+def _statsd() -> DogStatsd:
+    """The client: one a process, since it may not be shared across a fork."""
+    return DogStatsd()
