@@ -1,5 +1,6 @@
 # Plain `make` lists the targets. The environment is .venv; it is made once and again when the lock file changes.
 PYTHON ?= python3.12
+UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -31,9 +32,9 @@ bench: $(READY) ## measure, side by side with what one would use instead
 	$(BIN)/python -m bench
 
 lock: ## pin the dependencies of pyproject.toml anew (needs uv)
-	uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+	$(UV) pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 		pyproject.toml -o requirements/runtime.txt
-	uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
+	$(UV) pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \
 		--extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 
 $(READY): requirements/dev.txt pyproject.toml

@@ -7,6 +7,8 @@ when they are taken, have no results, and carry neither events nor secrets. Star
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 
 from memory.lua import PREFIX
@@ -15,29 +17,32 @@ from memory.settings import settings
 #: Every queue there is: the stages, and the questions.
 QUEUES = ("record", "index", "episodes", "cache", "telemetry", "recall")
 
-app = Celery("memlane", broker=settings().valkey, set_as_current=True, include=["workers.tasks"])
-app.conf.update(
-    broker_connection_retry_on_startup=True,
-    broker_transport_options={
-        "global_keyprefix": PREFIX,
-        # Above the hard time limit, so that the broker never hands a running wake-up to a second worker.
-        "visibility_timeout": 3600,
-        # The default, None, hangs for ever on a connection that died without a word.
-        "socket_timeout": 30,
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-    },
-    task_default_queue="record",
-    task_create_missing_queues=True,
-    task_ignore_result=True,
-    task_acks_late=False,
-    task_time_limit=settings().task_time_limit,
-    task_serializer="json",
-    accept_content=["json"],
-    worker_prefetch_multiplier=1,
-    worker_send_task_events=True,
-    worker_hijack_root_logger=True,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    event_queue_ttl=60,
-    timezone="UTC",
-)
+app = Celery("memlane", set_as_current=True, include=["workers.tasks"])
+
+
+@app.add_defaults
+def _configuration() -> dict[str, Any]:
+    """Read when Celery first needs it, so that importing a task needs no queue server."""
+    return {
+        "broker_url": settings().valkey,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "global_keyprefix": PREFIX,
+            # Above the hard time limit, so that the broker never hands a running wake-up to a second worker.
+            "visibility_timeout": 3600,
+            # The default, None, hangs for ever on a connection that died without a word.
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
+        "task_default_queue": "record",
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "task_time_limit": settings().task_time_limit,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "event_queue_ttl": 60,
+        "timezone": "UTC",
+    }

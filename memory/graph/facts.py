@@ -95,7 +95,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A kind of fact: `(subject)-[relation]->(thing)` for each thing found in the data, said "{subject} {verb} {thing}"."""
+    """A kind of fact: `(subject)-[relation]->(thing)` for each thing found, said "{subject} {verb} {thing}"."""
 
     relation: str
     verb: str
@@ -297,7 +297,7 @@ TYPES: frozenset[str] = frozenset(KINDS)
 
 
 def text_of(event: Event) -> str:
-    """The text by which an event is found: an episode's content, and what the full-text index holds. "" if it has none."""
+    """The text by which an event is found: an episode's content, the full-text index's entry; "" if it has none."""
     kind = KINDS.get(event.type)
     return kind.text(event.data) if kind else ""
 

@@ -11,8 +11,9 @@ No vectors are written: Graphiti's BM25 searches read the graph, and one that em
 from __future__ import annotations
 
 import os
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -75,23 +76,31 @@ ON CREATE SET e.uuid = row.uuid, e.group_id = $group, e.created_at = $now
 _NOT_NOW = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "Max pending queries exceeded")
 
 
+#: Answers to the making of an index that is there.
+_ALREADY_INDEXED = ("already indexed", "Stopwords are already set")
+
+
 class GraphUnavailable(Exception):
     """The graph server can't be used now: nothing is wrong with the events, write them again later."""
 
     def __init__(self, address: str, reason: str) -> None:
-        super().__init__(
-            f"graph server {address} can't be used now ({reason}): see that it runs, and MEMLANE_GRAPH_URL"
-        )
-        self.address = address
+        """`address` without user and password."""
+        super().__init__(address, reason)
+        self.address, self.reason = address, reason
+
+    def __str__(self) -> str:
+        return f"graph server {self.address} can't be used now ({self.reason}): see that it runs, and MEMLANE_GRAPH_URL"
 
 
 class GraphRefused(Exception):
-    """The graph server runs and refused a query. The message holds none of the query's parameters."""
+    """The graph server runs and refused a query. `reason` holds none of the query's parameters."""
 
-    def __init__(self, group: str, kind: str, error: ResponseError) -> None:
-        # FalkorDB repeats the query, and with it what events hold, after `errCtx`.
-        reason = str(error).partition("errCtx")[0].strip()[:200]
-        super().__init__(f"graph {group} refused to store {kind}: {reason}")
+    def __init__(self, group: str, kind: str, reason: str) -> None:
+        super().__init__(group, kind, reason)
+        self.group, self.kind, self.reason = group, kind, reason
+
+    def __str__(self) -> str:
+        return f"graph {self.group} refused to store {self.kind}: {self.reason}"
 
 
 class GraphWriter:
@@ -141,7 +150,7 @@ class GraphWriter:
     def close(self) -> None:
         """Let go of the connections; writing again makes new ones."""
         if self._server is not None:
-            self._server.connection.close()
+            self._server.connection.connection_pool.disconnect()
             self._server = None
 
     @property
@@ -167,7 +176,7 @@ class GraphWriter:
             try:
                 self._query(group, "indices", query, {})
             except GraphRefused as refused:
-                if "already indexed" not in str(refused) and "Stopwords are already set" not in str(refused):
+                if not any(known in refused.reason for known in _ALREADY_INDEXED):
                     raise
         self._indexed[group] = None
         if len(self._indexed) > self._groups:
@@ -175,13 +184,15 @@ class GraphWriter:
 
     def _query(self, group: str, kind: str, query: str, parameters: Mapping[str, object]) -> None:
         try:
-            self._connection().execute_command("GRAPH.QUERY", group, _cypher(query, parameters), "--compact")
+            run: Callable[..., object] = self._connection().execute_command
+            run("GRAPH.QUERY", group, _cypher(query, parameters), "--compact")
         except (OutOfMemoryError, ReadOnlyError):
             raise
         except ResponseError as error:
             if str(error).startswith(_NOT_NOW):
                 raise GraphUnavailable(self.address, str(error).split(maxsplit=1)[0]) from None
-            raise GraphRefused(group, kind, error) from None
+            # FalkorDB repeats the query, and with it what events hold, after `errCtx`.
+            raise GraphRefused(group, kind, str(error).partition("errCtx")[0].strip()[:200]) from None
 
 
 def _cypher(query: str, parameters: Mapping[str, object]) -> bytes:
@@ -307,8 +318,10 @@ def _index_queries() -> list[str]:
     """Graphiti's own indices. Imported late: it takes a second, and only workers of `episodes` need it."""
     os.environ["GRAPHITI_TELEMETRY_ENABLED"] = "false"
     os.environ.setdefault("EMBEDDING_DIM", "1024")
-    from graphiti_core.driver.driver import GraphProvider
-    from graphiti_core.graph_queries import get_fulltext_indices, get_range_indices
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Pydantic, about a model of Graphiti's
+        from graphiti_core.driver.driver import GraphProvider
+        from graphiti_core.graph_queries import get_fulltext_indices, get_range_indices
 
     # Range indices first, as in Graphiti's driver: range lookups fail where full-text came first.
     return [*get_range_indices(GraphProvider.FALKORDB), *get_fulltext_indices(GraphProvider.FALKORDB)]

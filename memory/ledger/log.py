@@ -79,7 +79,8 @@ def record(
         paths += [{"group_id": group, "path": path, "seq": seq} for path in event.paths]
     if rows:
         statement = ledger.insert(events).on_conflict_do_nothing(index_elements=["id"])
-        if connection.execute(statement, rows).rowcount != len(rows):
+        inserted = connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+        if inserted != len(rows):
             raise SameIdElsewhere(f"an event of group {group} was recorded in another group at the same moment")
     if paths:
         connection.execute(insert(event_paths), paths)

@@ -20,7 +20,7 @@ COMMANDS = (
 app = typer.Typer(
     help="Shared memory for swarms of coding agents.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

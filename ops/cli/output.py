@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -19,9 +20,10 @@ def print_json(answer: dict[str, Any]) -> None:
 
 def say(line: str) -> None:
     """Tell the operator what happens, on stderr."""
-    print(f"memlane: {line}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone
+        print(f"memlane: {line}", file=sys.stderr, flush=True)
 
 
 def examples(*lines: str) -> str:
-    """Text for the end of a command's --help. Each example is a paragraph, as help text is wrapped otherwise."""
-    return "\n\n".join(["[bold]Examples[/bold]", *lines])
+    """Text for the end of a command's --help, in Markdown. Each example is a paragraph: lines flow into each other."""
+    return "\n\n".join(["**Examples**", *(f"`{line}`" for line in lines)])

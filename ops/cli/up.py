@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from ops.stack import Stack
 
 EXAMPLES = examples(
-    "memlane up  [dim]# servers, workers and Flower, until Ctrl-C[/dim]",
+    "memlane up  # servers, workers and Flower, until Ctrl-C",
     "memlane up --workers 2 --no-flower",
-    "memlane up --port 0 --flower-port 0  [dim]# any free ports[/dim]",
-    "MEMLANE_HOME=/srv/memlane memlane up --json  [dim]# for scripts: one line when all is ready[/dim]",
+    "memlane up --port 0 --flower-port 0  # any free ports",
+    "MEMLANE_HOME=/srv/memlane memlane up --json  # for scripts: one line when all is ready",
 )
 
 
@@ -25,7 +26,10 @@ def command(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, show_default="6380 or a free one", help="Port of the queue server; 0: any free one."
+            min=0,
+            max=65535,
+            show_default="6380 or a free one",
+            help="Port of the queue server; 0: any free one.",
         ),
     ] = None,
     flower_port: Annotated[
@@ -69,21 +73,19 @@ def _print_table(stack: Stack) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    addresses = {"falkordb": stack.addresses["graph"], **stack.addresses}
+    console = Console(highlight=False, soft_wrap=True)
+    addresses = {"valkey": stack.addresses["valkey"], "falkordb": stack.addresses["graph"]}
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("process", "does", "pid", "address"):
-        table.add_column(column)
+    for column in ("process", "pid", "does", "address"):
+        table.add_column(column, no_wrap=True)
     for process in stack.processes:
         name = process["name"]
-        address = addresses.get(name, "") if name != "graph" else ""
-        table.add_row(name, process["purpose"], str(process["pid"]), address)
+        table.add_row(name, str(process["pid"]), process["purpose"], addresses.get(name, ""))
     console.print(table)
     console.print()
-    if "flower" in addresses:
-        secret = stack.home / "secrets" / "flower"
-        console.print(f"Flower    {addresses['flower']}  (user memlane, password in {secret})", soft_wrap=True)
-    console.print(f"Logs      {stack.home / 'logs'}", soft_wrap=True)
-    console.print(f"Stop      Ctrl-C, or kill {os.getpid()}")
+    if flower := stack.addresses.get("flower"):
+        console.print(f"Flower  {flower} (user memlane, password in {stack.home / 'secrets' / 'flower'})")
+    console.print(f"Logs    {stack.home / 'logs'}")
+    console.print(f"Stop    Ctrl-C, or kill {os.getpid()}")
     if stack.home != Path("~/.memlane").expanduser():
-        console.print(f"Elsewhere export MEMLANE_HOME={stack.home}  (other shells and agents need it)", soft_wrap=True)
+        console.print(f"Other shells and agents need  export MEMLANE_HOME={shlex.quote(str(stack.home))}")

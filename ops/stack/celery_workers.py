@@ -109,5 +109,9 @@ def _control(queue_url: str) -> Any:
     from celery import Celery
 
     app = Celery("memlane-up", broker=queue_url, set_as_current=False)
-    app.conf.broker_transport_options = {"global_keyprefix": PREFIX, "socket_timeout": 5, "socket_connect_timeout": 1}
+    app.conf.broker_transport_options = {
+        "global_keyprefix": PREFIX,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 1,
+    }
     return app.control

@@ -19,9 +19,9 @@ class AlreadyRunning(StackError):
     """Another supervisor holds this home."""
 
     def __init__(self, home: Path, state: dict[str, Any]) -> None:
-        where = ", ".join(public(state).values())
+        where = "".join(f", {server} {url}" for server, url in public(state).items())
         super().__init__(
-            f"already running in {home}: pid {state['pid']} since {state['started']}{f' ({where})' if where else ''}; "
+            f"already running in {home}: pid {state['pid']} since {state['started']}{where}; "
             f"stop it with `kill {state['pid']}`, or set MEMLANE_HOME to another folder"
         )
 
@@ -52,7 +52,11 @@ class NotReady(StackError):
 
 def public(state: dict[str, Any]) -> dict[str, str]:
     """The addresses in a stack.json, without passwords."""
-    addresses = {"valkey": state.get("valkey_url"), "graph": state.get("graph_url"), "flower": state.get("flower_url")}
+    addresses = {
+        "valkey": state.get("valkey_url"),
+        "graph": state.get("graph_url"),
+        "flower": state.get("flower_url"),
+    }
     return {name: _without_password(url) for name, url in addresses.items() if url}
 
 

@@ -46,9 +46,9 @@ def write_private(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
 
 
@@ -125,7 +125,7 @@ def _take(home: Path, descriptor: int) -> None:
                 raise AlreadyRunning(home, state) from None
         if time.monotonic() > deadline:
             raise StillEnding(
-                f"processes of an earlier stack still use {home}: find them with `fuser {home / LOCK_FILE}` and end them"
+                f"processes of an earlier stack still use {home}: find them with `fuser {home / LOCK_FILE}`, end them"
             )
         time.sleep(0.05)
 

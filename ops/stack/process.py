@@ -45,6 +45,10 @@ class Program:
     stop_seconds: float
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class Process:
     """A program in its own session, with a log. Used by one thread, whose end ends the process too (see leash.py)."""
 
@@ -96,8 +100,15 @@ class Process:
     def start(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LARGE_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
-        leash = [sys.executable, "-I", "-S", str(_LEASH), str(int(self.program.death_signal)), str(os.getpid())]
-        with self.log.open("ab") as log:
+        leash = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(_LEASH),
+            str(int(self.program.death_signal)),
+            str(os.getpid()),
+        ]
+        with open(self.log, "ab", opener=_private) as log:
             self._log_start = log.tell()
             self._popen = subprocess.Popen(
                 [*leash, *self.program.command],

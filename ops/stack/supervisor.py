@@ -1,7 +1,9 @@
 """The embedded stack: everything Memlane needs on one machine, as processes of one supervisor.
 
-queue server ─┐
-graph server ─┴─▶ ledger's schema ─▶ Celery workers, Flower        started in this order, stopped in reverse
+Started in this order, and stopped in reverse:
+
+    queue server ─┐
+    graph server ─┴─▶ ledger's schema ─▶ Celery workers ─▶ Flower
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from memory.settings import STACK_FILE
 from ops.stack import celery_workers, flower, graph_server, ports, queue_server
 from ops.stack import home as homes
 from ops.stack.errors import Interrupted, public
@@ -59,8 +62,8 @@ class Stack:
         self._say = say
         self._thread = threading.Thread(target=self._live, name="memlane-stack", daemon=True)
         self._settled = threading.Event()
-        #: Times it was asked to stop; above one, in a hurry. A plain number, as signal handlers may interrupt each other,
-        #: and would deadlock on an Event's lock.
+        #: Times it was asked to stop; above one, in a hurry. A plain number, since signal handlers may interrupt each
+        #: other, and would deadlock on an Event's lock.
         self._stops = 0
         self._failure: BaseException | None = None
         self._processes: list[Process] = []
@@ -157,13 +160,13 @@ class Stack:
             "logs": str(self.home / "logs"),
         }
         if database := os.environ.get("MEMLANE_DATABASE_URL"):
-            self._state["database_url"] = database  # so that commands in other shells use the same ledger
+            self._state["database_url"] = database  # for commands in other shells
         self._start(lock, [queue_server.program(self.home, port), graph_server.program(self.home, socket)])
         self._migrate()
-        programs = celery_workers.programs(queue_url, self._workers)
+        self._start(lock, celery_workers.programs(queue_url, self._workers))
         if self._with_flower:
-            programs.append(self._flower())
-        self._start(lock, programs)
+            # Last, since it asks workers what they serve once, when it starts.
+            self._start(lock, [self._flower()])
         self._state["state"] = "running"
         self._publish()
 
@@ -193,7 +196,8 @@ class Stack:
         for process in new:
             self._processes.append(process)
             process.start()
-        while not all([process.settle() for process in self._processes]):
+        # Lists, here and below: each process must be looked at, also after the first one that is not ready.
+        while not all([process.settle() for process in self._processes]):  # noqa: C419
             time.sleep(LOOK_SECONDS)
             if self._stops:
                 raise Interrupted("stopped before everything was ready")
@@ -210,7 +214,7 @@ class Stack:
 
     def _watch(self) -> None:
         while not self._stops:
-            if any([process.tend() for process in self._processes]):
+            if any([process.tend() for process in self._processes]):  # noqa: C419
                 self._publish()
             time.sleep(LOOK_SECONDS)
 
@@ -222,7 +226,7 @@ class Stack:
         others = [process for process in self._processes if process not in servers]
         for tier in (others, *([server] for server in reversed(servers))):
             self._end(tier[::-1])
-        (self.home / homes.STACK_FILE).unlink(missing_ok=True)
+        (self.home / STACK_FILE).unlink(missing_ok=True)
 
     def _end(self, processes: list[Process]) -> None:
         for process in processes:
@@ -241,7 +245,7 @@ class Stack:
             homes.write_state(self.home, self._state | {"processes": self.processes})
         except OSError as error:
             # A full disk must not stop the servers that hold events.
-            self._say(f"can't write {self.home / homes.STACK_FILE}: {error.strerror}")
+            self._say(f"can't write {self.home / STACK_FILE}: {error.strerror}")
 
 
 @contextmanager

@@ -142,8 +142,10 @@ def test_what_is_said_fits_graphitis_schema(type: str) -> None:
     for fact in memory.facts:
         assert not fact.attributes.keys() & OF_FACTS
         assert {fact.source, fact.target} <= ends
-    values = [v for part in (memory.episode, *memory.entities, *memory.facts) for v in part.attributes.values()]
-    assert values and all(isinstance(value, str | int | float | bool) for value in values)
+    told = [memory.episode.attributes, *(e.attributes for e in memory.entities), *(f.attributes for f in memory.facts)]
+    values = [value for attributes in told for value in attributes.values()]
+    assert values
+    assert all(isinstance(value, str | int | float | bool) for value in values)
 
 
 def test_the_drafts_attributes() -> None:
