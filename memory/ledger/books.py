@@ -38,11 +38,20 @@ def groups(connection: Connection) -> list[str]:
 
 
 def of_group(connection: Connection, group: str) -> GroupBooks:
+    """The books of one group."""
     recorded = connection.execute(select(func.count()).where(events.c.group_id == group)).scalar_one()
     duplicates = connection.execute(
         select(stage_cursors.c.duplicates).where(stage_cursors.c.group_id == group, stage_cursors.c.stage == "record")
     ).scalar()
     return GroupBooks(recorded, duplicates or 0, _dead(connection, "record", group))
+
+
+def last_stream_id(connection: Connection, group: str) -> str | None:
+    """Last lane entry of a group that the ledger has dealt with."""
+    query = select(stage_cursors.c.stream_id).where(
+        stage_cursors.c.group_id == group, stage_cursors.c.stage == "record"
+    )
+    return connection.execute(query).scalar()
 
 
 def of_stage(connection: Connection, stage: str, group: str, types: Collection[str] | None) -> StageBooks:

@@ -75,7 +75,7 @@ def record(
     for seq, entry in enumerate(fresh, start=cursor.seq + 1):
         event = entry.event
         assert event is not None
-        rows.append(_row(event, group, seq, entry.stream_id, now, describe(event)))
+        rows.append(row_of(event, group, seq, entry.stream_id, now, describe(event)))
         paths += [{"group_id": group, "path": path, "seq": seq} for path in event.paths]
     if rows:
         statement = ledger.insert(events).on_conflict_do_nothing(index_elements=["id"])
@@ -138,7 +138,7 @@ def _unseen(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:
     return [entry for id, entry in by_id.items() if id not in known]
 
 
-def _row(event: Event, group: str, seq: int, stream_id: str, now: int, text: str) -> dict[str, Any]:
+def row_of(event: Event, group: str, seq: int, stream_id: str, now: int, text: str) -> dict[str, Any]:
     return {
         "id": event.id,
         "group_id": group,

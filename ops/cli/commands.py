@@ -1,6 +1,6 @@
 """All commands, put together.
 
-A command is a file `ops/cli/NAME.py` with a function `command`, whose docstring is its help, and `EXAMPLES`, shown
+A command is a file `ops/cli/NAME.py` (`import_.py` for the one whose name is Python's) with a function `command`, whose docstring is its help, and `EXAMPLES`, shown
 below it; or with a Typer `app` where it has commands of its own. It imports at the top nothing but typer, the standard
 library and `ops.cli.output`: the rest where it is used, so that `memlane --help` stays fast.
 """
@@ -8,14 +8,13 @@ library and `ops.cli.output`: the rest where it is used, so that `memlane --help
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated
 
 import typer
 
 #: In the order of `memlane --help`.
-COMMANDS = (
-    "up",
-)  # fmt: skip
+COMMANDS = ("up", "demo", "publish", "store", "recall", "status", "dead", "invalidate", "import", "doctor")
 
 app = typer.Typer(
     help="Shared memory for swarms of coding agents.",
@@ -26,7 +25,7 @@ app = typer.Typer(
 )
 
 for _name in COMMANDS:
-    _module = import_module(f"ops.cli.{_name}")
+    _module = import_module(f"ops.cli.{_name + '_' * iskeyword(_name)}")
     if hasattr(_module, "app"):
         app.add_typer(_module.app, name=_name)
     else:

@@ -76,8 +76,10 @@ def _print_table(stack: Stack) -> None:
     console = Console(highlight=False, soft_wrap=True)
     addresses = {"valkey": stack.addresses["valkey"], "falkordb": stack.addresses["graph"]}
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("process", "pid", "does", "address"):
-        table.add_column(column, no_wrap=True)
+    table.add_column("process", no_wrap=True)
+    table.add_column("pid", no_wrap=True)
+    table.add_column("does")
+    table.add_column("address", overflow="fold")
     for process in stack.processes:
         name = process["name"]
         table.add_row(name, str(process["pid"]), process["purpose"], addresses.get(name, ""))

@@ -6,9 +6,7 @@ import os
 import signal
 import socket
 import sys
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import ops
 from memory.lua import PREFIX
@@ -95,23 +93,15 @@ def _program(name: str, queues: tuple[str, ...], processes: int, queue_url: str)
 
 def _answers(queue_url: str, node: str) -> bool:
     """Does the worker take commands, and so tasks?"""
+    # Not by a Celery app, which would ask the broker in CELERY_BROKER_URL where somebody has set that.
+    from kombu.connection import Connection
     from kombu.exceptions import OperationalError
+    from kombu.pidbox import Mailbox
 
+    options = {"global_keyprefix": PREFIX, "socket_timeout": 5, "socket_connect_timeout": 1}
     try:
-        return bool(_control(queue_url).ping(destination=[node], timeout=PING_SECONDS, limit=1))
+        with Connection(queue_url, transport_options=options) as connection:  # type: ignore[no-untyped-call]
+            mailbox = Mailbox("celery", type="fanout", accept=["json"])(connection)  # type: ignore[no-untyped-call]
+            return bool(mailbox.call([node], "ping", timeout=PING_SECONDS))
     except OperationalError:
         return False
-
-
-@cache
-def _control(queue_url: str) -> Any:
-    # Not workers.app, which belongs to processes that know their one broker from the start.
-    from celery import Celery
-
-    app = Celery("memlane-up", broker=queue_url, set_as_current=False)
-    app.conf.broker_transport_options = {
-        "global_keyprefix": PREFIX,
-        "socket_timeout": 5,
-        "socket_connect_timeout": 1,
-    }
-    return app.control

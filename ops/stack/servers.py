@@ -35,7 +35,7 @@ def answers(url: str) -> bool:
     """Is a server up at this address, with all its data read?"""
     import redis
 
-    client = redis.Redis.from_url(url, socket_timeout=PING_SECONDS, socket_connect_timeout=PING_SECONDS)
+    client = redis.Redis.from_url(url, socket_timeout=PING_SECONDS, socket_connect_timeout=PING_SECONDS, retry=None)
     try:
         return bool(client.ping())
     except (redis.ConnectionError, redis.TimeoutError):

@@ -219,7 +219,8 @@ class Stack:
             time.sleep(LOOK_SECONDS)
 
     def _take_down(self) -> None:
-        self._say("stopping (a second signal makes it faster)")
+        if self._stops:
+            self._say("stopping (a second signal makes it faster)")
         self._state["state"] = "stopping"
         self._publish()
         servers = [process for process in self._processes if process.program.name in ("valkey", "falkordb")]

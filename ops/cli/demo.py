@@ -1,0 +1,32 @@
+"""`memlane demo`: the main job on a recorded OpenCode session."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.output import Json, examples, print_json
+
+EXAMPLES = examples("memlane demo", "memlane demo --keep  # stays up until Ctrl-C")
+
+
+def command(
+    keep: Annotated[
+        bool, typer.Option("--keep", envvar="KEEP", help="Leave the system up until Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start a system of its own in a temporary home, and run the main job on a recorded OpenCode session.
+
+    Imports the session, shows its events flow through the stages, asks the memory, edits a file, asks again, and
+    prints the books.
+    """
+    from rich.console import Console
+
+    from ops.demo import Demo
+
+    demo = Demo(Console(highlight=False, soft_wrap=True, quiet=as_json, stderr=False))
+    result = demo.run(keep=keep)
+    if as_json:
+        print_json(result)

@@ -1,0 +1,35 @@
+"""`memlane invalidate`: drop cached answers by path pattern."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.options import Group, group_or_default
+from ops.cli.output import Json, examples, print_json
+
+EXAMPLES = examples(
+    "memlane invalidate 'src/**/*.py'",
+    "memlane invalidate src/cart.py --group shop-3f2a91bc",
+)
+
+
+def command(
+    glob: Annotated[str, typer.Argument(help="Pattern of paths, as in .gitignore.")],
+    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a worker.")] = 30.0,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Drop every cached answer that depends on a path the pattern matches.
+
+    A worker resolves the pattern. Answers that are in the making when it does are not cached either.
+    """
+    from ops.invalidation import invalidate
+
+    name = group_or_default(group)
+    dropped = invalidate(name, glob, deadline)
+    if as_json:
+        print_json({"group": name, "glob": glob, "dropped": dropped})
+    else:
+        typer.echo(f"dropped {dropped} paths in {name}")
