@@ -8,7 +8,7 @@ SET whatever the number of answers, and an answer begun before an edit and writt
 from __future__ import annotations
 
 import json
-import time
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,8 +17,10 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from memory import lua
 
-#: How long a path stays marked as dropped, s: longer than any cached answer lives.
+#: How long a path stays marked as dropped, s.
 DROPPED_SECONDS = 3600
+#: Longest that an answer is served, s: below the life of a mark by more than an answer is in the making.
+MOST_SECONDS = 3000
 #: How long an answer waits for those who asked, s.
 REPLY_SECONDS = 30
 #: How long an invalidated glob is remembered, s: longer than any answer is in the making.
@@ -40,18 +42,24 @@ class Glob:
     def __post_init__(self) -> None:
         if not self.pattern.strip() or self.pattern.startswith(("!", "#")) or "\n" in self.pattern:
             raise GlobInvalid(f"{self.pattern!r} is not a glob: give a path pattern such as 'src/**/*.py'")
-        self.matcher()
+        if self.matcher().include is None:
+            raise GlobInvalid(f"{self.pattern!r} is not a glob: it would match nothing")
 
     def matcher(self) -> GitIgnoreSpecPattern:
         try:
             return GitIgnoreSpecPattern(self.pattern)
-        except ValueError as error:
+        except (ValueError, re.error) as error:
             raise GlobInvalid(f"{self.pattern!r} is not a glob: {error}") from None
 
     def matches(self, paths: Iterable[str]) -> list[str]:
-        """Those of the paths that it matches. An absolute path is matched by a pattern as it is written, too."""
-        pattern = self.matcher()
-        return [path for path in paths if pattern.match_file(path.lstrip("/")) is not None]
+        """Those of the paths that it matches. An absolute path (outside of the project) is matched by a pattern that
+        begins with its slash, or that isn't anchored."""
+        pattern, absolute = self.matcher(), not self.prefix
+        return [
+            path
+            for path in paths
+            if (absolute or not path.startswith("/")) and pattern.match_file(path.lstrip("/")) is not None
+        ]
 
     @property
     def prefix(self) -> str:
@@ -59,7 +67,8 @@ class Glob:
         pattern = self.pattern.rstrip()
         if "/" not in pattern.rstrip("/"):
             return ""  # gitignore: without a slash it matches at any depth
-        pattern = pattern.lstrip("/")
+        if pattern.startswith("/"):
+            return ""  # anchored: below the project, and as an absolute path
         literal = ""
         for letter in pattern:
             if letter in "*?[\\":
@@ -97,6 +106,7 @@ class Cache:
             Whether it was cached.
         """
         depends = sorted({*paths, lua.WHOLE_GROUP})
+        ttl_seconds = min(ttl_seconds, MOST_SECONDS)
         if ttl_seconds:
             # First the paths are made known, then globs are looked at: a glob invalidated meanwhile either finds
             # the paths or is found here.
@@ -145,27 +155,28 @@ class Cache:
         return self.drop(path for chunk in self._known(glob.prefix) for path in glob.matches(chunk))
 
     def prune(self) -> int:
-        """Forget some of the paths on which no living answer depends any more.
-
-        Called after each fill: it forgets more than a fill can add, so the set stays as small as what lives.
+        """Forget the paths on which no living answer depends any more. Called after each fill.
 
         Returns:
             How many were forgotten.
         """
-        expired = self._client.zrangebyscore(lua.paths_due(self._group), 0, int(time.time() * 1000), start=0, num=CHUNK)
-        if expired:
-            with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.zrem(lua.paths(self._group), *expired)
-                pipeline.zrem(lua.paths_due(self._group), *expired)
-                pipeline.execute()
-        return len(expired)
+        keys = [lua.paths(self._group), lua.paths_due(self._group)]
+        forgotten = 0
+        while count := int(lua.run(self._client, "prune", keys, [CHUNK])):
+            forgotten += count
+        return forgotten
 
     def _know(self, paths: Collection[str], ttl_seconds: int) -> None:
-        due = int(time.time() * 1000) + ttl_seconds * 2000
+        # Twice the time: the answer's life begins a little later than this.
+        due = self.now() // 1000 + ttl_seconds * 2000
+        keys = lua.paths(self._group), lua.paths_due(self._group)
         for chunk in _chunks(path for path in paths if path != lua.WHOLE_GROUP):
             with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.zadd(lua.paths(self._group), dict.fromkeys(chunk, 0))
-                pipeline.zadd(lua.paths_due(self._group), dict.fromkeys(chunk, due), gt=True)
+                pipeline.zadd(keys[0], dict.fromkeys(chunk, 0))
+                pipeline.zadd(keys[1], dict.fromkeys(chunk, due), gt=True)
+                for key in keys:
+                    # A group that is asked no more leaves nothing behind.
+                    pipeline.expire(key, MOST_SECONDS * 2)
                 pipeline.execute()
 
     def _overtaken(self, paths: Collection[str], started: int) -> bool:

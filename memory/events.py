@@ -14,10 +14,12 @@ import json
 import math
 import posixpath
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -27,14 +29,21 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from ulid import ULID
 
 #: Largest event, as UTF-8 JSON, in bytes. A larger one is refused.
 MAX_EVENT_BYTES = 256 * 1024
 #: A text field of `data` above this many UTF-8 bytes is clipped by the producer.
 MAX_TEXT_BYTES = 32 * 1024
+#: Most levels of objects and lists in each other. A fixed number, so that all that read an event agree.
+MAX_DEPTH = 64
+#: Largest count: the largest integer that is exact in every language.
+MAX_COUNT = 2**53 - 1
 
 GROUP_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+#: RFC 3339, which is narrower than what pydantic takes for a time (seconds since 1970, a date alone).
+TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 
 #: Older spellings of types, accepted on input.
 ALIASES = {
@@ -47,7 +56,10 @@ ALIASES = {
     "experimental.session.compacting": "session.compacting",
 }
 
+_TIME = re.compile(TIME_PATTERN)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TOO_DEEP = f"event: nested deeper than {MAX_DEPTH} levels"
+_NO_NUMBER = "event: holds a number that JSON can't (infinite, or not a number)"
 _WINDOWS = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\)")
 
 
@@ -55,20 +67,50 @@ class EventInvalid(ValueError):
     """An event can't be accepted. The message names the field and never holds the event's content."""
 
 
+def _no_constant(name: str) -> Any:
+    raise EventInvalid(f"event: {name} is not valid JSON")
+
+
+# Made once: `json.loads` and `json.dumps` make one each time.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def _known_spelling(name: object) -> object:
     return ALIASES.get(name, name) if isinstance(name, str) else name
 
 
+def _rfc3339(time: object) -> object:
+    if isinstance(time, datetime) or (isinstance(time, str) and _TIME.match(time)):
+        return time
+    raise PydanticCustomError("time", "Input should be a time as RFC 3339 has it, with its offset from UTC")
+
+
+def _utc_milliseconds(time: datetime) -> datetime:
+    """The time as it is encoded, so that an event that was sent equals the one that arrives."""
+    try:
+        time = time.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("time", "Input should be a time that is in the years 1 to 9999 in UTC") from None
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
 Group = Annotated[str, StringConstraints(pattern=GROUP_PATTERN)]
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc3339),
+    AfterValidator(_utc_milliseconds),
+    Field(json_schema_extra={"pattern": TIME_PATTERN}),
+]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = Annotated[str, StringConstraints(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 class _Data(BaseModel):
-    """What one type's `data` carries. Unknown fields are kept."""
+    """What one type's `data` carries. Unknown fields are kept. Strict: a "4" where a number belongs is refused."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
 
 
 class SessionStart(_Data):
@@ -203,8 +245,8 @@ class Event(BaseModel):
     specversion: Literal["1.0"] = "1.0"
     id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     source: Name
-    type: Annotated[str, BeforeValidator(_known_spelling), StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
-    time: AwareDatetime
+    type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$"), BeforeValidator(_known_spelling)]
+    time: Time
     group: Group
     session: Name | None = None
     agent: Name | None = None
@@ -220,7 +262,6 @@ class Event(BaseModel):
             self.data["path"] = self.subject = normal_path(path, self.project)
         if isinstance(paths, list):
             self.data["paths"] = [normal_path(p, self.project) if isinstance(p, str) else p for p in paths]
-        self.time = self.time.astimezone(UTC)
         return self
 
     @property
@@ -240,13 +281,13 @@ class Event(BaseModel):
             value = getattr(self, name)
             if value is not None:
                 fields[name] = value
-        fields["time"] = self.time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{self.time.microsecond // 1000:03d}Z"
+        fields["time"] = self.time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
         data = fields.pop("data")
         fields.update(self.model_extra or {})
         fields["data"] = data
         try:
-            raw = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
-        except (TypeError, ValueError):
+            raw = _ENCODER.encode(fields).encode("utf-8")
+        except (TypeError, ValueError, RecursionError):
             raise EventInvalid("data: holds something that JSON can't: use strings, numbers, lists, objects") from None
         if len(raw) > MAX_EVENT_BYTES:
             raise EventInvalid(
@@ -259,8 +300,9 @@ def parse(source: bytes | str | dict[str, Any]) -> Event:
     """Check and normalise one event, from JSON or from a dictionary.
 
     Raises:
-        EventInvalid: not JSON, not an object, larger than `MAX_EVENT_BYTES`, or a field is missing or wrong;
-            the message names every such field and holds none of the content.
+        EventInvalid: not JSON, not an object, JSON larger than `MAX_EVENT_BYTES` (a dictionary is measured when it
+            is encoded, after clipping), or a field is missing or wrong; the message names every such field and holds
+            none of the content.
     """
     fields = source if isinstance(source, dict) else json_object(source)
     try:
@@ -270,8 +312,6 @@ def parse(source: bytes | str | dict[str, Any]) -> Event:
             shape.model_validate(event.data)
     except ValidationError as error:
         raise EventInvalid(_explain(error)) from None
-    except RecursionError:
-        raise EventInvalid("event: nested too deeply") from None
     return event
 
 
@@ -299,23 +339,36 @@ def native_id(source: str, session: str, type: str, native: str, status: str | N
 
 
 def normal_path(path: str, project: str | None = None) -> str:
-    """A path in the form in which it is stored: see `Event`."""
-    if _WINDOWS.match(path) or (project and _WINDOWS.match(project)):
+    """A path in the form in which it is stored: see `Event`. Normalising it again changes nothing.
+
+    Whether backslashes separate is decided by the project, else by the path. A project that isn't absolute says
+    nothing about where paths are.
+    """
+    if project and not (project.startswith("/") or _WINDOWS.match(project)):
+        project = None
+    windows = _WINDOWS.match(project or path) is not None
+    root = _lexical(project, windows) if project else None
+    if root and not (path.startswith("/") or (windows and _WINDOWS.match(path))):
+        path = f"{root}/{path}"
+    path = _lexical(path, windows)
+    if root is None:
+        return path
+    if path == root:
+        return "."
+    inside = root if root.endswith("/") else root + "/"
+    return path.removeprefix(inside)
+
+
+def _lexical(path: str, windows: bool) -> str:
+    """The path with `.`, `..` and doubled slashes resolved, and POSIX separators."""
+    drive = ""
+    if windows:
         path = path.replace("\\", "/")
-        project = project.replace("\\", "/") if project else None
-    absolute = path.startswith("/") or bool(re.match(r"^[A-Za-z]:/", path))
-    if project and not absolute:
-        path = posixpath.join(project, path)
+        if path[1:3] == ":/":
+            drive, path = path[:2], path[2:]
     path = posixpath.normpath(path)
-    if path.startswith("//"):
-        path = path[1:]
-    if project:
-        root = posixpath.normpath(project)
-        if path == root:
-            return "."
-        if path.startswith(root.rstrip("/") + "/"):
-            return path[len(root.rstrip("/")) + 1 :]
-    return path
+    # POSIX leaves the meaning of exactly two leading slashes open, so `normpath` keeps them.
+    return drive + (path[1:] if path.startswith("//") else path)
 
 
 def clip(event: Event) -> None:
@@ -336,7 +389,10 @@ def clip(event: Event) -> None:
 
     event.data = shorten(event.data, "")
     if clipped:
-        event.data["clipped"] = {**event.data.get("clipped", {}), **clipped}
+        earlier = event.data.get("clipped")
+        event.data["clipped"] = {**(earlier if isinstance(earlier, dict) else {}), **clipped}
+        if "path" in clipped:
+            event.subject = event.data["path"]
 
 
 def schema() -> dict[str, Any]:
@@ -368,11 +424,13 @@ def json_object(raw: bytes | str) -> dict[str, Any]:
     if size > MAX_EVENT_BYTES:
         raise EventInvalid(f"event: {size} bytes are above the limit of {MAX_EVENT_BYTES}: shorten the fields of data")
     try:
-        fields = json.loads(raw, parse_constant=_no_constant)
+        # Decoded here, since `json.loads` would also take UTF-16 and UTF-32 for JSON.
+        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+        fields = _DECODER.decode(text)
     except EventInvalid:
         raise
     except RecursionError:
-        raise EventInvalid("event: nested too deeply") from None
+        raise EventInvalid(_TOO_DEEP) from None
     except UnicodeDecodeError:
         raise EventInvalid("event: not valid UTF-8") from None
     except ValueError as error:
@@ -383,23 +441,40 @@ def json_object(raw: bytes | str) -> dict[str, Any]:
     return fields
 
 
-def _no_constant(name: str) -> Any:
-    raise EventInvalid(f"event: {name} is not valid JSON")
+def _clean(value: Any, depth: int = 0) -> Any:
+    """The value without what SQLite, PostgreSQL and other languages read differently: NUL, lone surrogates, integers
+    above 64 bits (which become floats, as in JavaScript).
 
-
-def _clean(value: Any) -> Any:
-    """The value without NUL and lone surrogates, on which SQLite and PostgreSQL choke differently."""
+    Raises:
+        EventInvalid: nested deeper than `MAX_DEPTH`, a number that JSON can't hold, or a key that isn't a string.
+    """
     if isinstance(value, str):
-        if value.isascii():
-            return value.replace("\x00", "\ufffd") if "\x00" in value else value
-        return _SURROGATE.sub("\ufffd", value).replace("\x00", "\ufffd")
+        return _clean_text(value)
+    if isinstance(value, dict | list | tuple) and depth >= MAX_DEPTH:
+        raise EventInvalid(_TOO_DEEP)
     if isinstance(value, dict):
-        return {_clean(k): _clean(v) for k, v in value.items()}
+        cleaned = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise EventInvalid("event: holds a key that isn't a string")
+            cleaned[_clean_text(key)] = _clean(item, depth + 1)
+        return cleaned
     if isinstance(value, list | tuple):
-        return [_clean(v) for v in value]
+        return [_clean(item, depth + 1) for item in value]
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        try:
+            return float(value)
+        except OverflowError:
+            raise EventInvalid(_NO_NUMBER) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise EventInvalid("data: holds a number that JSON can't (infinite, or not a number)")
+        raise EventInvalid(_NO_NUMBER)
     return value
+
+
+def _clean_text(text: str) -> str:
+    if text.isascii() and "\x00" not in text:
+        return text
+    return _SURROGATE.sub("\ufffd", text).replace("\x00", "\ufffd")
 
 
 def _explain(error: ValidationError) -> str:
@@ -413,4 +488,4 @@ def _explain(error: ValidationError) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2))
+    sys.stdout.write(json.dumps(schema(), indent=2) + "\n")

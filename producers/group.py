@@ -5,7 +5,7 @@ git directory, so that a repository and all its worktrees share one memory, else
 of the repository (for `shop/.git` and `shop.git`: `shop`), else of the folder, never that of a worktree.
 
 No `git` is started, since hooks call this: repositories are found as git finds them, by hand. A submodule is a
-repository of its own. Only the standard library is used. Other languages run the same vectors: tests/vectors/groups.json.
+repository of its own. Only the standard library is used. Vectors for other languages: tests/vectors/groups.json.
 
 Source: https://git-scm.com/docs/gitrepository-layout (`gitdir:` files, `commondir`)
 """
@@ -52,7 +52,8 @@ def group_of(directory: Path | None = None, environ: Mapping[str, str] = os.envi
 
 def group_of_repository(common: PurePath) -> str:
     """Group of the repository with this common git directory, given by its real path."""
-    named = common.parent if common.name == ".git" else common
+    # `.git`, and `.bare` where a bare repository lies among its worktrees, are named by their folder.
+    named = common.parent if common.name.startswith(".") else common
     return f"{slug(named.name.removesuffix('.git'))}-{_digest(common)}"
 
 
@@ -73,24 +74,29 @@ def common_git_directory(folder: Path) -> Path | None:
     A `.git` file that leads nowhere (a worktree whose repository is gone or not mounted) stands for the repository.
     """
     for place in (folder, *folder.parents):
-        dot = place / ".git"
-        if dot.is_file():
-            named = _named_directory(dot, "gitdir:")
-            return _common(named) if named and named.is_dir() else Path(os.path.realpath(dot))
-        for candidate in (dot, place):
-            if _is_git_directory(candidate):
-                return _common(candidate)
+        try:
+            git = _git_directory(place)
+            if git:
+                # A worktree's own git directory names the common one.
+                named = _named_directory(git / "commondir")
+                return Path(os.path.realpath(named if named and named.is_dir() else git))
+        except OSError:
+            # A folder that may not be entered holds no repository for this user.
+            continue
     return None
 
 
-def _common(git: Path) -> Path:
-    """A worktree's own git directory names the common one in `commondir`; any other one is it."""
-    named = _named_directory(git / "commondir")
-    return Path(os.path.realpath(named if named and named.is_dir() else git))
-
-
-def _is_git_directory(path: Path) -> bool:
-    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
+def _git_directory(place: Path) -> Path | None:
+    """Git directory of the working tree, or of the bare repository, whose top is this very folder."""
+    dot = place / ".git"
+    if dot.is_file():
+        named = _named_directory(dot, "gitdir:")
+        return named if named and named.is_dir() else dot
+    for path in (dot, place):
+        # HEAD may be a link to a branch without commits.
+        if os.path.lexists(path / "HEAD") and (path / "objects").is_dir() and (path / "refs").is_dir():
+            return path
+    return None
 
 
 def _named_directory(file: Path, prefix: str = "") -> Path | None:

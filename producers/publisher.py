@@ -15,12 +15,12 @@ from typing import Any, Self
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
 from redis.retry import Retry
 
 from memory import lua
 from memory.events import Event, EventInvalid, create, json_object
-from producers.address import queue_url, without_password
+from producers.address import checked, queue_url, without_password
 from producers.group import group_of
 
 #: What may be published: a dictionary (missing id, time, source and group are filled in), an event, or its JSON.
@@ -73,9 +73,9 @@ class _Base:
             lane_events: most events that the lane may hold.
 
         Raises:
-            producers.address.QueueUnknown: no URL is given and none is found.
+            producers.address.QueueUnknown: no URL is given and none is found, or it can't be understood.
         """
-        self._url = url or queue_url()
+        self._url = checked(url or queue_url())
         self.source = source
         self.group = group or group_of()
         self._lane_events = lane_events
@@ -89,8 +89,9 @@ class _Base:
             EventInvalid: the message names the field.
         """
         if isinstance(event, Event):
-            return event
-        fields = event if isinstance(event, dict) else json_object(event)
+            fields = event.model_dump()
+        else:
+            fields = event if isinstance(event, dict) else json_object(event)
         return create(fields, source=self.source, group=self.group)
 
     def _calls(self, events: Iterable[Publishable]) -> tuple[list[str], list[_Call]]:
@@ -130,7 +131,7 @@ class _Base:
 
     def _unavailable(self, error: RedisError) -> Exception:
         reason = str(error) or type(error).__name__
-        if isinstance(error, ResponseError) and "OOM" in reason:
+        if isinstance(error, OutOfMemoryError):
             return QueueFull(f"the queue server at {self.address} has no memory left: see `memlane status`")
         if "MOVED" in reason or "CROSSSLOT" in reason:
             reason = "it is a Cluster; lanes need one primary (replicas and Sentinel are fine)"
@@ -148,7 +149,7 @@ class Publisher(_Base):
         The other arguments, and what it raises, are `_Base`'s.
         """
         super().__init__(url, **options)
-        self._client = redis.Redis.from_url(self._url, **_connection(timeout, Retry(NoBackoff(), 1)))
+        self._client = redis.Redis.from_url(self._url, **_connection(timeout, Retry(NoBackoff(), 1, _RETRIED)))
 
     def publish(self, event: Publishable) -> str:
         """Publish one event.
@@ -213,7 +214,7 @@ class AsyncPublisher(_Base):
 
     def __init__(self, url: str | None = None, *, timeout: float = 2.0, **options: Any) -> None:
         super().__init__(url, **options)
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 1)
+        retry = redis.asyncio.retry.Retry(NoBackoff(), 1, _RETRIED)
         self._client = redis.asyncio.Redis.from_url(self._url, **_connection(timeout, retry))
 
     async def publish(self, event: Publishable) -> str:
@@ -258,9 +259,13 @@ class AsyncPublisher(_Base):
             raise self._unavailable(error) from error
 
 
+#: What a call is repeated after, once: an idle connection may have been closed by a restarted server, and an event that
+#: is sent twice changes nothing. Not after a timeout: the caller would wait twice as long as was asked for.
+_RETRIED = (ConnectionError,)
+
+
 def _connection(timeout: float, retry: Any) -> dict[str, Any]:
-    """Options of a connection. One retry: an idle connection may have been closed by a restarted server, and an event
-    that is sent twice changes nothing."""
+    """Options of a connection."""
     return {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,

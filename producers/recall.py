@@ -11,11 +11,11 @@ from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
 from memory import lua
-from producers.address import queue_url, without_password
+from producers.address import checked, queue_url, without_password
 from producers.group import group_of
 from producers.publisher import QueueUnavailable
 
@@ -44,16 +44,16 @@ class Recall:
             timeout: seconds to connect, and to wait for the server (not for the answer).
 
         Raises:
-            producers.address.QueueUnknown: no URL is given and none is found.
+            producers.address.QueueUnknown: no URL is given and none is found, or it can't be understood.
         """
-        self._url = url or queue_url()
+        self._url = checked(url or queue_url())
         self.group = group or group_of()
         self.address = without_password(self._url)
         self._client = redis.Redis.from_url(
             self._url,
             socket_timeout=timeout + WAIT_SECONDS,
             socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 1, (ConnectionError,)),
         )
 
     def ask(
@@ -78,7 +78,7 @@ class Recall:
             {"group": self.group, "text": " ".join(text.split()), "paths": sorted(set(paths)), "tokens": tokens},
             ensure_ascii=False,
             sort_keys=True,
-        )
+        ).encode("utf-8", "replace")
         try:
             return self._ask(question, time.monotonic() + deadline)
         except RedisError as error:
@@ -94,14 +94,14 @@ class Recall:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, question: str, end: float) -> dict[str, Any]:
+    def _ask(self, question: bytes, end: float) -> dict[str, Any]:
         id = secrets.token_hex(16)
-        counted = 0
+        asked = 0
         while True:
-            kind, value = self._look(question, id, counted)
+            kind, value, now = self._look(question, id, counted=bool(asked))
             if kind == b"hit":
-                return {**json.loads(value), "cache": "miss" if counted else "hit"}
-            counted = 1
+                return _answer(json.loads(value), "miss" if asked else "hit")
+            asked = asked or int(now)
             left = end - time.monotonic()
             if left <= 0:
                 raise NoAnswer(
@@ -115,10 +115,13 @@ class Recall:
                 answer: dict[str, Any] = json.loads(found)  # type: ignore[arg-type]
                 if "error" in answer:
                     raise RecallFailed(answer["error"])
-                return {**answer, "cache": "miss"}
+                # An answer that was begun before this question was asked may lack an edit that the asker knows of:
+                # the cache is looked at again, where it is found only if it still holds.
+                if answer["started"] >= asked:
+                    return _answer(answer, "miss")
 
-    def _look(self, question: str, id: str, counted: int) -> tuple[bytes, bytes]:
-        digest = hashlib.sha256(question.encode()).hexdigest()
+    def _look(self, question: bytes, id: str, *, counted: bool) -> tuple[bytes, bytes, bytes]:
+        digest = hashlib.sha256(question).hexdigest()
         keys = [
             lua.context(self.group, digest),
             lua.recall_counters(self.group),
@@ -126,6 +129,11 @@ class Recall:
             lua.ask(id),
             lua.BELL,
         ]
-        arguments = [lua.dropped(self.group, ""), id, question, FILLING_MS, counted]
-        kind, value = lua.run(self._client, "recall", keys, arguments)
-        return kind, value
+        arguments = [lua.dropped(self.group, ""), id, question, FILLING_MS, int(counted)]
+        kind, value, now = lua.run(self._client, "recall", keys, arguments)
+        return kind, value, now
+
+
+def _answer(found: dict[str, Any], cache: str) -> dict[str, Any]:
+    """What the asker gets of an answer: when it was begun is of no use to them."""
+    return {name: value for name, value in found.items() if name != "started"} | {"cache": cache}

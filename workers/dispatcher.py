@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: How long one wait for a ring lasts, s; also how long a stop may take.
 WAIT_SECONDS = 0.5
+#: A busy group's lane is drained at most this often, s, so that its events come in batches; an idle one at once.
+BATCHING_SECONDS = 0.1
 #: Pause after the queue server or the broker failed, s.
 PAUSE_SECONDS = 1.0
 
@@ -37,6 +39,9 @@ class Dispatcher(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, parent: WorkController, **options: Any) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        #: When each group was last woken, and which are to be woken when; monotonic, s.
+        self._woken: dict[str, float] = {}
+        self._due: dict[str, float] = {}
         super().__init__(parent, **options)
 
     def include_if(self, parent: WorkController) -> bool:
@@ -70,12 +75,24 @@ class Dispatcher(bootsteps.StartStopStep):  # type: ignore[misc]
                 self._stop.wait(PAUSE_SECONDS)
 
     def _answer(self, client: redis.Redis) -> None:
-        rung = client.brpop([lua.BELL], timeout=WAIT_SECONDS)  # type: ignore[arg-type]
-        if not rung:
-            return
-        kind, _, name = rung[1].decode("utf-8", "replace").partition(" ")  # type: ignore[index]
+        """Wait for a ring, or for the next group that is due."""
+        now = time.monotonic()
+        wait = min([WAIT_SECONDS, *(due - now for due in self._due.values())])
+        rung = client.brpop([lua.BELL], timeout=max(wait, 0.001))
+        if rung:
+            self._ring(rung[1].decode("utf-8", "replace"))
+        now = time.monotonic()
+        for group in [group for group, due in self._due.items() if due <= now]:
+            del self._due[group]
+            self._woken[group] = now
+            wake("record", group)
+        if len(self._woken) > 10_000:
+            self._woken = {group: at for group, at in self._woken.items() if at > now - BATCHING_SECONDS}
+
+    def _ring(self, ring: str) -> None:
+        kind, _, name = ring.partition(" ")
         if kind == "lane":
-            wake("record", name)
+            self._due[name] = max(time.monotonic(), self._woken.get(name, 0.0) + BATCHING_SECONDS)
         elif kind == "ask":
             app.send_task("memlane.recall", args=[name], queue="recall")
         else:

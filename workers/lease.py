@@ -70,4 +70,4 @@ def announce(client: redis.Redis, stage: str, group: str) -> bool:
     A holder of the lease looks once more for work after it has let go, so what was committed before this call is
     either seen by it or woken by the caller.
     """
-    return bool(client.set(lua.lease(stage, group), "queued", nx=True, px=QUEUED_MS))
+    return bool(lua.run(client, "announce", [lua.lease(stage, group)], [QUEUED_MS]))

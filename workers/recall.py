@@ -8,6 +8,7 @@ import logging
 
 from memory import lua
 from memory.cache import Cache
+from memory.events import normal_path
 from memory.ledger import LedgerUnavailable
 from memory.recall import Question, answer
 from memory.settings import settings
@@ -23,7 +24,8 @@ def reply(id: str) -> None:
     if raw is None:
         return
     asked = json.loads(raw)  # type: ignore[arg-type]
-    question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, asked["paths"])
+    paths = [normal_path(path) for path in asked["paths"]]
+    question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, paths)
     cache = Cache(client, asked["group"])
     digest = hashlib.sha256(raw).hexdigest()  # type: ignore[arg-type]
     started = cache.now()
@@ -33,6 +35,11 @@ def reply(id: str) -> None:
         log.warning("no answer: %s", error)
         cache.fill(id, digest, json.dumps({"error": str(error)}), (), started, 0)
         return
-    text = json.dumps(found.as_json(), ensure_ascii=False)
-    cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds)
+    except Exception:
+        # Those who wait are told at once; what went wrong is in the worker's log.
+        cache.fill(id, digest, json.dumps({"error": "the worker failed: its log says why"}), (), started, 0)
+        raise
+    text = json.dumps({**found.as_json(), "started": started}, ensure_ascii=False)
+    # That nothing is known depends on no path, so nothing would drop it once something is.
+    cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds if found.items else 0)
     cache.prune()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from functools import partial
 
 from memory import lua
 from memory.events import EventInvalid, parse
 from memory.graph.facts import text_of
-from memory.ledger.log import Entry, SameIdElsewhere, record
+from memory.ledger.log import Entry, KnownIds, record
 from memory.settings import settings
 from workers import resources
 from workers.stage import Stage
@@ -23,46 +24,70 @@ class Record(Stage):
 
     name = queue = "record"
 
-    def step(self, group: str, token: int) -> int:
+    def step(self, group: str, token: int) -> bool:
         client, ledger = resources.valkey(), resources.ledger()
         found = client.xrange(lua.lane(group), count=settings().batch_size)
         if not found:
             # Also where the lane was emptied by hand: `pending` must not name it for ever.
             lua.run(client, "ack", [lua.lane(group), lua.PENDING], [group])
-            return 0
-        entries = [_entry(stream_id, fields, group) for stream_id, fields in found]
-        write = partial(record, group=group, token=token, generation=_generation(), entries=entries, describe=text_of)
+            return False
+        entries, texts = _parsed(found, group)
+        write = partial(
+            record,
+            group=group,
+            token=token,
+            generation=_generation(),
+            entries=entries,
+            describe=lambda event: texts[event.id],
+        )
         try:
             with ledger.write() as connection:
                 done = write(ledger, connection)
-        except SameIdElsewhere:
+        except KnownIds:
             with ledger.write() as connection:
-                done = write(ledger, connection)
+                done = write(ledger, connection, look_up=True)
         if done.dead:
             log.error("unreadable events went to the dead letters: group=%s count=%s", group, done.dead)
         stream_ids = [entry.stream_id for entry in entries]
         lua.run(client, "ack", [lua.lane(group), lua.PENDING], [group, *stream_ids])
         wake_followers(self.name, group, {entry.event.type for entry in entries if entry.event})
-        return len(entries)
+        return len(entries) == settings().batch_size
 
     def has_work(self, group: str) -> bool:
         return bool(resources.valkey().xlen(lua.lane(group)))
 
+    def again(self, group: str) -> None:
+        """By the bell, as for an event just published: the dispatcher lets a busy lane fill a batch first."""
+        resources.valkey().lpush(lua.BELL, f"lane {group}")
 
-def _entry(stream_id: bytes, fields: dict[bytes, bytes], group: str) -> Entry:
-    raw = fields.get(b"e", b"")
-    text = raw.decode("utf-8", "replace").replace("\x00", "\ufffd")
-    try:
-        event = parse(raw)
-        if event.group != group:
-            raise EventInvalid(f"group: names another group than the lane it was found in ({group})")
-    except EventInvalid as error:
-        return Entry(stream_id.decode(), None, text, str(error))
-    return Entry(stream_id.decode(), event, text)
+
+def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tuple[list[Entry], dict[str, str]]:
+    """Lane entries, checked, and what is said of each event, by its id."""
+    entries: list[Entry] = []
+    texts: dict[str, str] = {}
+    for id, fields in found:
+        # An entry that no publisher wrote is kept whole: all of its fields.
+        raw = fields.get(b"e", b" ".join(part for field in fields.items() for part in field))
+        text = raw.decode("utf-8", "replace").replace("\x00", "\ufffd")
+        try:
+            if b"e" not in fields:
+                raise EventInvalid("entry: has no field e")
+            event = parse(raw)
+            if event.group != group:
+                raise EventInvalid(f"group: names another group than the lane it was found in ({group})")
+            texts.setdefault(event.id, text_of(event))
+            entries.append(Entry(id.decode(), event, text))
+        except EventInvalid as error:
+            entries.append(Entry(id.decode(), None, text, str(error)))
+        except Exception as error:
+            # Whatever else is wrong with one event must not stop its lane.
+            entries.append(Entry(id.decode(), None, text, f"could not be read: {type(error).__name__}"))
+    return entries, texts
 
 
 def _generation() -> str:
     """What tells this queue server's stream ids from those of one that was wiped: see `memory.lua.GENERATION`."""
     client = resources.valkey()
-    client.set(lua.GENERATION, secrets.token_hex(8), nx=True)
-    return bytes(client.get(lua.GENERATION) or b"").decode()
+    while not (found := client.get(lua.GENERATION)):
+        client.set(lua.GENERATION, secrets.token_hex(8), nx=True)
+    return bytes(found).decode()  # type: ignore[arg-type]

@@ -8,32 +8,43 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from memory.ledger import Ledger
+from memory.ledger import Ledger, LedgerUnavailable, migrate
 from memory.settings import settings
 
 if TYPE_CHECKING:
     from memory.graph.writer import GraphWriter
 
 
+#: What was opened, by process and by how. A child keeps what its parent opened, since closing it is a use, too.
+_opened: dict[tuple[int, Callable[[], Any]], Any] = {}
+
+
 def one_a_process[T](make: Callable[[], T]) -> Callable[[], T]:
     """Have `make` called once in each process, on first use."""
-    made: dict[int, T] = {}
 
     @wraps(make)
     def get() -> T:
-        pid = os.getpid()
-        if pid not in made:
-            made.clear()
-            made[pid] = make()
-        return made[pid]
+        key = os.getpid(), make
+        if key not in _opened:
+            _opened[key] = make()
+        opened: T = _opened[key]
+        return opened
 
     return get
+
+
+def close() -> None:
+    """Close what this process has opened. It is opened anew when it is next used."""
+    for key in [key for key in _opened if key[0] == os.getpid()]:
+        opened = _opened.pop(key)
+        if hasattr(opened, "close"):
+            opened.close()
 
 
 @one_a_process
@@ -46,8 +57,15 @@ def valkey() -> redis.Redis:
 
 @one_a_process
 def ledger() -> Ledger:
-    """The ledger. Its transactions raise LedgerUnavailable while it is away."""
-    return Ledger(settings().database)
+    """The ledger, its schema up to date. It, and its transactions, raise LedgerUnavailable while it is away."""
+    opened = Ledger(settings().database)
+    try:
+        # Here and not when the worker starts: the database may be away then.
+        migrate(opened)
+    except LedgerUnavailable:
+        opened.close()
+        raise
+    return opened
 
 
 @one_a_process

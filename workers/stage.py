@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 
 from redis.exceptions import ConnectionError as ValkeyConnectionError
+from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as ValkeyTimeout
 from sqlalchemy import Connection
 
@@ -40,11 +41,11 @@ class Stage(ABC):
     types: frozenset[str] | None = None
 
     @abstractmethod
-    def step(self, group: str, token: int) -> int:
+    def step(self, group: str, token: int) -> bool:
         """Work off at most one batch.
 
         Returns:
-            How many events the cursor was moved by; 0 if there was nothing.
+            Whether the batch was full, so that the next one may be, too.
 
         Raises:
             cursors.Fenced, LedgerUnavailable, DependencyDown, redis.ConnectionError, redis.TimeoutError
@@ -53,6 +54,10 @@ class Stage(ABC):
     @abstractmethod
     def has_work(self, group: str) -> bool:
         """Whether events wait for this stage in the group."""
+
+    def again(self, group: str) -> None:
+        """Have the group drained again: events came in after the last batch."""
+        wake(self.name, group)
 
 
 class Follower(Stage):
@@ -70,13 +75,13 @@ class Follower(Stage):
     def after(self, group: str, events: Slice) -> None:
         """Effects that must happen at most once; done after the cursor was committed."""
 
-    def step(self, group: str, token: int) -> int:
+    def step(self, group: str, token: int) -> bool:
         ledger = resources.ledger()
         with ledger.read() as connection:
             head = cursors.position(connection, self.follows, group)
             start = cursors.position(connection, self.name, group)
             if start >= head:
-                return 0
+                return False
             events = read(connection, group, start, head, self.types, settings().batch_size)
         if events.events:
             self.before(group, events)
@@ -89,7 +94,7 @@ class Follower(Stage):
         if events.events:
             self.after(group, events)
         wake_followers(self.name, group, {event.type for event in events.events})
-        return events.upto - start
+        return events.upto < head
 
     def has_work(self, group: str) -> bool:
         with resources.ledger().read() as connection:
@@ -102,17 +107,20 @@ def drain(stage: Stage, group: str) -> None:
     lease = Lease(resources.valkey(), stage.name, group, options.lease_seconds)
     if not lease.take():
         return
-    rest = 0.0
+    rest, more = 0.0, True
     try:
         with lease:
             token = cursors.take_token(resources.ledger(), stage.name, group)
             end = time.monotonic() + options.turn_seconds
-            while stage.step(group, token) and time.monotonic() < end:
-                pass
+            # A batch that is not full means that the stage has caught up. To go on at once would be to work off a
+            # steady trickle in batches of one.
+            while more and time.monotonic() < end:
+                more = stage.step(group, token)
     except cursors.Fenced as error:
         log.warning("fenced stage=%s group=%s: %s", stage.name, group, error)
+        lease.let_go()
         return
-    except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout) as error:
+    except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout, OutOfMemoryError) as error:
         log.warning("waiting stage=%s group=%s seconds=%s: %s", stage.name, group, options.rest_seconds, error)
         rest = options.rest_seconds
     except Exception:
@@ -120,5 +128,9 @@ def drain(stage: Stage, group: str) -> None:
         lease.let_go(options.rest_seconds)
         raise
     lease.let_go(rest)
-    if not rest and stage.has_work(group):
+    if rest:
+        return
+    if more:
         wake(stage.name, group)
+    elif stage.has_work(group):
+        stage.again(group)

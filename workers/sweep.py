@@ -1,23 +1,30 @@
-"""The sweep: whatever has work, but no worker and no wake-up, is woken. It heals lost rings, lost wake-ups and leases
-of dead workers."""
+"""The sweep: whatever has work, but no worker and no wake-up, is woken. It heals lost rings, lost wake-ups, leases of
+dead workers, and lanes that `pending` has lost."""
 
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+import redis
+from redis.exceptions import OutOfMemoryError
 
 from memory import lua
 from memory.ledger import cursors
 from memory.settings import settings
 from workers import resources
 from workers.app import app
+from workers.stage import drain
 from workers.wake import wake
 
 log = logging.getLogger(__name__)
 
-#: Most groups woken for one stage in one round; the next round goes on.
-MOST = 200
+#: Most groups that are woken for one stage in one round; the next round goes on behind them.
+MOST = 500
+#: Most lanes that are compared with `pending` in one round.
+MOST_LANES = 1_000
 #: A lane is left to its own ring for this long, ms.
 GRACE_MS = 1_000
 #: How often the gauges are sent to Datadog, s.
@@ -26,9 +33,14 @@ GAUGES_SECONDS = 10
 
 @dataclass
 class Report:
-    """What one sweep has woken: stage to number of groups."""
+    """What one sweep has done, each kind of recovery by its name."""
 
+    #: Groups woken, by stage.
     woken: dict[str, int] = field(default_factory=dict)
+    #: Lanes with events that `pending` had lost.
+    lost: list[str] = field(default_factory=list)
+    #: Lanes drained without Celery: the queue server is at its memory limit.
+    drained: list[str] = field(default_factory=list)
 
 
 def sweep() -> Report | None:
@@ -40,28 +52,90 @@ def sweep() -> Report | None:
     from workers.stages import STAGES, Follower
 
     client = resources.valkey()
-    every_ms = int(settings().sweep_seconds * 1000)
-    if not client.set(lua.SWEEP, "1", nx=True, px=max(every_ms - 100, 100)):
+    if not _is_due(client, lua.SWEEP, settings().sweep_seconds - 0.1):
         return None
-    report = Report()
-    before = time.time() * 1000 - GRACE_MS
-    _wake("record", [g.decode() for g in client.zrangebyscore(lua.PENDING, 0, before, start=0, num=MOST)], report)
-    if client.set(lua.PREFIX + "gauges", "1", nx=True, ex=GAUGES_SECONDS):
-        app.send_task("memlane.gauges", queue="telemetry")
+    report, rounds = Report(), _Rounds(client)
+    _wake("record", rounds.pending(), report)
     with resources.ledger().read() as connection:
+        lanes = rounds.page("lanes", MOST_LANES, partial(cursors.groups, connection, MOST_LANES))
         behind = {
-            stage.name: cursors.behind(connection, stage.name, stage.follows, MOST)
+            stage.name: rounds.page(
+                stage.name, MOST, partial(cursors.behind, connection, stage.name, stage.follows, MOST)
+            )
             for stage in STAGES.values()
             if isinstance(stage, Follower)
         }
-    for stage, groups in behind.items():
-        _wake(stage, groups, report)
-    if report.woken:
-        log.info("sweep woke %s", " ".join(f"{stage}={count}" for stage, count in report.woken.items()))
+    report.lost = _lost(client, lanes)
+    _wake("record", report.lost, report)
+    for name, groups in behind.items():
+        _wake(name, groups, report)
+    rounds.keep()
+    for what, count in (*report.woken.items(), ("lost-lanes", len(report.lost)), ("drained", len(report.drained))):
+        if count:
+            log.info("sweep recovered %s=%s", what, count)
+    if _is_due(client, lua.PREFIX + "gauges", GAUGES_SECONDS):
+        app.send_task("memlane.gauges", queue="telemetry")
     return report
 
 
-def _wake(stage: str, groups: list[str], report: Report) -> None:
-    woken = sum(wake(stage, group) for group in groups)
-    if woken:
-        report.woken[stage] = woken
+class _Rounds:
+    """Where each round goes on, so that what can't be woken does not keep the rest from being looked at."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        found: dict[bytes, bytes] = client.hgetall(lua.SWEPT)  # type: ignore[assignment]
+        self._after = {what.decode(): mark.decode() for what, mark in found.items()}
+        self._kept = dict(self._after)
+
+    def pending(self) -> list[str]:
+        """The next lanes in `pending`, oldest first, that were left to their own rings long enough."""
+        seconds, microseconds = self._client.time()  # type: ignore[misc]
+        before = seconds * 1000 + microseconds // 1000 - GRACE_MS
+        start = int(self._after.get("pending") or 0)
+        found = self._client.zrangebyscore(lua.PENDING, 0, before, start=start, num=MOST)
+        self._after["pending"] = str(start + MOST) if len(found) == MOST else ""  # type: ignore[arg-type]
+        return [group.decode() for group in found]  # type: ignore[union-attr]
+
+    def page(self, what: str, most: int, find: Callable[[str], list[str]]) -> list[str]:
+        """The next groups, at most `most`, that `find` gives behind the last one of the round before."""
+        groups = find(self._after.get(what, ""))
+        self._after[what] = groups[-1] if len(groups) == most else ""
+        return groups
+
+    def keep(self) -> None:
+        """Let the next round go on from here."""
+        changed = {what: mark for what, mark in self._after.items() if mark != self._kept.get(what, "")}
+        if changed:
+            self._client.hset(lua.SWEPT, mapping=changed)  # type: ignore[arg-type]
+
+
+def _lost(client: redis.Redis, groups: Sequence[str]) -> list[str]:
+    """Those of the groups whose lane holds events though it isn't in `pending`; it is put back there."""
+    with client.pipeline(transaction=False) as pipeline:
+        for group in groups:
+            pipeline.xlen(lua.lane(group))
+            pipeline.zscore(lua.PENDING, group)
+        found = pipeline.execute()
+    lost = [group for group, events, since in zip(groups, found[::2], found[1::2], strict=True) if events and not since]
+    # Acknowledging nothing brings `pending` up to date, in one step with a look at the lane.
+    return [group for group in lost if lua.run(client, "ack", [lua.lane(group), lua.PENDING], [group])]
+
+
+def _wake(stage: str, groups: Sequence[str], report: Report) -> None:
+    from workers.stages import STAGES
+
+    for group in groups:
+        try:
+            report.woken[stage] = report.woken.get(stage, 0) + wake(stage, group)
+        except OutOfMemoryError:
+            # Celery can't be told. Working off lanes is what makes room, so it is done here.
+            if stage != "record":
+                return
+            drain(STAGES[stage], group)
+            report.drained.append(group)
+
+
+def _is_due(client: redis.Redis, key: str, seconds: float) -> bool:
+    """Whether what this key stands for was last done that long ago, by whichever dispatcher. Not by SET: the script
+    runs at the memory limit, too."""
+    return bool(lua.run(client, "take_lease", [key], ["done", max(int(seconds * 1000), 100)]))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from celery.signals import setup_logging, worker_init
+from celery.signals import setup_logging, worker_init, worker_process_shutdown
 
-from memory.ledger import migrate
+from memory.ledger import LedgerUnavailable
 from workers import dispatcher, resources, telemetry
 from workers.app import app
 from workers.invalidate import invalidate
@@ -14,6 +15,8 @@ from workers.logs import configure
 from workers.recall import reply
 from workers.stage import Stage, drain
 from workers.stages import STAGES
+
+log = logging.getLogger(__name__)
 
 
 def _register(stage: Stage) -> None:
@@ -39,8 +42,17 @@ def _logging(**options: Any) -> None:
 
 @worker_init.connect
 def _migrate(**_: Any) -> None:
-    """Bring the ledger's schema up to date before the first wake-up."""
-    migrate(resources.ledger())
+    """Bring the ledger's schema up to date before the first wake-up; or with it, where the database is away now."""
+    try:
+        resources.ledger()
+    except LedgerUnavailable as error:
+        log.warning("the worker starts without its ledger: %s", error)
+
+
+@worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    """Leave nothing half open: SQLite then folds its log into the database."""
+    resources.close()
 
 
 __all__ = ["dispatcher"]

@@ -196,7 +196,8 @@ def _called(data: Data) -> str:
 
 
 def _failed(data: Data) -> bool:
-    return _text(data.get("status")).lower() in _FAILED
+    """A tool that did not work, or a command that ended with an exit code other than 0."""
+    return _text(data.get("status")).lower() in _FAILED or data.get("exit") not in (None, 0)
 
 
 def _requested(data: Data) -> str:
@@ -243,7 +244,7 @@ KINDS: dict[str, Kind] = {
     "tool.call": Kind(
         text=_called,
         tags={"type": "tool_failure"},
-        keep=("tool", "status", "duration_ms", "path"),
+        keep=("tool", "status", "exit", "duration_ms", "path"),
         when=_failed,
         links=(
             Link("FAILED_CALL", "failed to call", _tool),

@@ -74,14 +74,27 @@ def position(connection: Connection, stage: str, group: str) -> int:
     return connection.execute(select(cursor.seq).where(cursor.group_id == group, cursor.stage == stage)).scalar() or 0
 
 
-def behind(connection: Connection, stage: str, follows: str, limit: int) -> list[str]:
-    """At most `limit` groups in which `stage` has not come as far as the stage that it follows."""
+def groups(connection: Connection, limit: int, after: str = "") -> list[str]:
+    """The next groups that the ledger knows, at most `limit`, by name, behind `after`."""
+    query = (
+        select(stage_cursors.c.group_id)
+        .where(stage_cursors.c.stage == "record", stage_cursors.c.group_id > after)
+        .order_by(stage_cursors.c.group_id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def behind(connection: Connection, stage: str, follows: str, limit: int, after: str = "") -> list[str]:
+    """The next groups in which `stage` has not come as far as the stage that it follows: see `groups`."""
     ahead = stage_cursors.alias("ahead")
     own = stage_cursors.alias("own")
     query = (
         select(ahead.c.group_id)
         .outerjoin(own, (own.c.group_id == ahead.c.group_id) & (own.c.stage == stage))
         .where(ahead.c.stage == follows, ahead.c.seq > 0, (own.c.seq.is_(None)) | (own.c.seq < ahead.c.seq))
+        .where(ahead.c.group_id > after)
+        .order_by(ahead.c.group_id)
         .limit(limit)
     )
     return list(connection.execute(query).scalars())

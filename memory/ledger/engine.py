@@ -17,6 +17,12 @@ LOCK_TIMEOUT_MS = 5_000
 #: PostgreSQL ends a transaction whose worker was stopped in the middle of it after this, ms.
 IDLE_IN_TRANSACTION_MS = 8_000
 
+_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+_NOT_UNDERSTOOD = (
+    "the database URL can't be understood: set MEMLANE_DATABASE_URL to sqlite:///path or "
+    "postgresql://user:password@host/database, with special characters of the password percent-encoded"
+)
+
 
 class LedgerUnavailable(Exception):
     """The ledger's database can't be reached, or is busy beyond the time limit; the message names its address."""
@@ -31,21 +37,21 @@ class Ledger:
             url: SQLAlchemy URL, `sqlite:///path` or `postgresql://user:password@host/database`.
 
         Raises:
-            LedgerUnavailable: the URL can't be understood, or names another kind of database.
+            LedgerUnavailable: the URL can't be understood, names another kind of database, or a folder that can't be
+                made.
         """
         try:
             parsed = make_url(url)
-        except ArgumentError:
-            raise LedgerUnavailable(
-                "the database URL can't be understood: set MEMLANE_DATABASE_URL to sqlite:///path or postgresql://…"
-            ) from None
+        except (ArgumentError, ValueError):
+            raise LedgerUnavailable(_NOT_UNDERSTOOD) from None
+        if "@" in (parsed.host or ""):
+            raise LedgerUnavailable(_NOT_UNDERSTOOD)
         kind = parsed.get_backend_name()
-        if kind == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        elif kind != "sqlite":
+        if kind not in _DRIVERS:
             raise LedgerUnavailable(f"the ledger can't be kept in {kind}: use sqlite:///path or postgresql://…")
-        #: Address without the password, for messages.
-        self.address = parsed.render_as_string(hide_password=True)
+        parsed = parsed.set(drivername=_DRIVERS[kind])
+        #: Address without the password, for messages; options may hold another one.
+        self.address = parsed.set(query={}).render_as_string(hide_password=True)
         self.is_sqlite = kind == "sqlite"
         #: The dialect's INSERT, which knows ON CONFLICT.
         self.insert = sqlite.insert if self.is_sqlite else postgresql.insert
@@ -94,7 +100,10 @@ def _reason(error: DBAPIError) -> str:
 
 def _sqlite(url: Any) -> Engine:
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LedgerUnavailable(f"the folder of the ledger at {url.database} can't be made: {error}") from error
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000})
 
     @event.listens_for(engine, "connect")
@@ -119,6 +128,5 @@ def _postgresql(url: Any) -> Engine:
     return create_engine(
         url,
         hide_parameters=True,
-        pool_pre_ping=True,
         connect_args={"options": options, "connect_timeout": 5, "application_name": "memlane"},
     )

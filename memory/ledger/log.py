@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, text, update
 
 from memory.events import Event
 from memory.ledger import cursors
 from memory.ledger.engine import Ledger
-from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
+from memory.ledger.schema import dead_letters, events, stage_cursors
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Recorded:
     dead: int
 
 
-class SameIdElsewhere(Exception):
-    """Another group recorded one of these ids at the same moment: roll back and try again, it will be seen then."""
+class KnownIds(Exception):
+    """Some of these ids are in the ledger, so the seqs that were given have gaps: roll back, and look them up first."""
 
 
 def record(
@@ -47,28 +49,30 @@ def record(
     generation: str,
     entries: Sequence[Entry],
     describe: Callable[[Event], str],
+    look_up: bool = False,
 ) -> Recorded:
     """Put lane entries into the log, each once, in their order, with dense seqs; unreadable ones to the dead letters.
 
-    Entries at or before the cursor's stream id were dealt with by a worker that died before it could delete them.
+    Entries at or before the cursor's stream id that the ledger has were dealt with by a worker that died before it
+    could delete them. Those that it has not are new: after a failover to a server whose clock is behind.
 
     Args:
         connection: a writing transaction; nothing else may have been done in it.
         generation: the queue server's; stream ids of another generation are not comparable.
         describe: gives the event's text for episodes and search.
+        look_up: leave out ids that are in the ledger. Mostly none is, so it is first tried without.
 
     Raises:
         cursors.Fenced: another worker has taken over.
-        SameIdElsewhere: see there.
+        KnownIds: see there. With `look_up` only if another group recorded one of them at the same moment.
     """
     cursor = cursors.claim(connection, "record", group, token)
     if cursor.generation == generation:
-        last = _position(cursor.stream_id)
-        entries = [entry for entry in entries if _position(entry.stream_id) > last]
+        entries = _not_dealt_with(connection, group, _position(cursor.stream_id), entries)
     if not entries:
         return Recorded(0, 0, 0)
 
-    fresh = _unseen(connection, entries)
+    fresh = _distinct(connection, entries, look_up)
     readable = sum(entry.event is not None for entry in entries)
     now = _milliseconds(datetime.now(UTC))
     rows, paths = [], []
@@ -77,13 +81,10 @@ def record(
         assert event is not None
         rows.append(row_of(event, group, seq, entry.stream_id, now, describe(event)))
         paths += [{"group_id": group, "path": path, "seq": seq} for path in event.paths]
-    if rows:
-        statement = ledger.insert(events).on_conflict_do_nothing(index_elements=["id"])
-        inserted = connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
-        if inserted != len(rows):
-            raise SameIdElsewhere(f"an event of group {group} was recorded in another group at the same moment")
+    if rows and _insert(ledger, connection, "events", rows) != len(rows):
+        raise KnownIds(f"group {group}: some of {len(rows)} ids are in the ledger")
     if paths:
-        connection.execute(insert(event_paths), paths)
+        _insert(ledger, connection, "event_paths", paths)
 
     dead = [_dead(entry, group, now) for entry in entries if entry.event is None]
     if dead:
@@ -128,17 +129,63 @@ def read(connection: Connection, group: str, after: int, upto: int, types: Colle
     return Slice([_event(row) for row in rows], [row.seq for row in rows], end)
 
 
-def _unseen(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:
-    """Entries whose event's id is neither in the ledger nor earlier in the batch."""
+def _not_dealt_with(
+    connection: Connection, group: str, last: tuple[int, int], entries: Sequence[Entry]
+) -> Sequence[Entry]:
+    """Entries after `last`, and those before it of which the ledger knows nothing."""
+    earlier = [entry for entry in entries if _position(entry.stream_id) <= last]
+    if not earlier:
+        return entries
+    unreadable = dead_letters.c
+    query = select(unreadable.stream_id).where(
+        unreadable.group_id == group,
+        unreadable.stage == "record",
+        unreadable.stream_id.in_([entry.stream_id for entry in earlier if entry.event is None]),
+    )
+    dead = set(connection.execute(query).scalars())
+    known = _known(connection, [entry.event.id for entry in earlier if entry.event is not None])
+    done = {e.stream_id for e in earlier if (e.event.id in known if e.event is not None else e.stream_id in dead)}
+    return [entry for entry in entries if entry.stream_id not in done]
+
+
+def _distinct(connection: Connection, entries: Sequence[Entry], look_up: bool) -> list[Entry]:
+    """Entries whose event's id is not earlier in the batch and, with `look_up`, not in the ledger."""
     by_id: dict[str, Entry] = {}
     for entry in entries:
         if entry.event is not None:
             by_id.setdefault(entry.event.id, entry)
-    known = set(connection.execute(select(events.c.id).where(events.c.id.in_(list(by_id)))).scalars())
+    if not look_up:
+        return list(by_id.values())
+    known = _known(connection, list(by_id))
     return [entry for id, entry in by_id.items() if id not in known]
 
 
-def row_of(event: Event, group: str, seq: int, stream_id: str, now: int, text: str) -> dict[str, Any]:
+def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that the ledger has, in whatever group."""
+    return set(connection.execute(select(events.c.id).where(events.c.id.in_(ids))).scalars())
+
+
+def _insert(ledger: Ledger, connection: Connection, table: str, rows: list[dict[str, Any]]) -> int:
+    """Insert rows, leaving out those that conflict with what is there.
+
+    Returns:
+        How many were inserted.
+    """
+    columns = ", ".join(rows[0])
+    if ledger.is_sqlite:
+        places = ", ".join(f":{column}" for column in rows[0])
+        statement = text(f"INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING")  # noqa: S608
+        return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+    # One statement with one parameter: PostgreSQL takes rows one by one in three times the time.
+    statement = text(
+        f"INSERT INTO {table} ({columns}) "  # noqa: S608
+        f"SELECT {columns} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json)) ON CONFLICT DO NOTHING"
+    )
+    return connection.execute(statement, {"rows": json.dumps(rows, ensure_ascii=False)}).rowcount
+
+
+def row_of(event: Event, group: str, seq: int, stream_id: str, now: int, said: str) -> dict[str, Any]:
+    """The row of table `events` for an event; `now` in ms, `said` is its text."""
     return {
         "id": event.id,
         "group_id": group,
@@ -153,7 +200,7 @@ def row_of(event: Event, group: str, seq: int, stream_id: str, now: int, text: s
         "path": event.subject,
         "time": _milliseconds(event.time),
         "recorded": now,
-        "text": text,
+        "text": said,
         "data": json.dumps(event.data, ensure_ascii=False, separators=(",", ":")),
         "extensions": json.dumps(event.model_extra, ensure_ascii=False) if event.model_extra else None,
     }
@@ -167,7 +214,7 @@ def _event(row: Row[Any]) -> Event:
         id=row.id,
         source=row.source,
         type=row.type,
-        time=datetime.fromtimestamp(row.time / 1000, UTC),
+        time=_EPOCH + timedelta(milliseconds=row.time),
         group=row.group_id,
         session=row.session,
         agent=row.agent,
@@ -200,4 +247,4 @@ def _position(stream_id: str) -> tuple[int, int]:
 
 
 def _milliseconds(time: datetime) -> int:
-    return int(time.timestamp() * 1000)
+    return (time - _EPOCH) // timedelta(milliseconds=1)

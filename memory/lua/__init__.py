@@ -22,10 +22,12 @@ PREFIX = "memlane:"
 PENDING = PREFIX + "pending"
 #: list: groups just become pending, and questions asked.
 BELL = PREFIX + "bell"
-#: string with a TTL: the server's memory is above its mark; publish answers `full`.
+#: string with a TTL: 1 while the server's memory is above its mark, and publish answers `full`; 0 while it is below.
 FULL = PREFIX + "full"
 #: string with a TTL: who sweeps now.
 SWEEP = PREFIX + "sweep"
+#: hash: where the next round of the sweep goes on, by what it goes through.
+SWEPT = PREFIX + "swept"
 #: string: random, made anew by whoever finds it missing; tells a wiped server from the one before.
 GENERATION = PREFIX + "generation"
 

@@ -4,7 +4,7 @@
 --   KEYS[2]   pending            zset of groups with a non-empty lane, scored by the time (ms) of the oldest event
 --   KEYS[3]   bell               list that the dispatchers pop
 --   KEYS[4]   captured:{group}   hash of counters for the books
---   KEYS[5]   full               set for a second when the server's memory is above the mark
+--   KEYS[5]   full               for a while: 1, the server's memory is above the mark; 0, it was below when last seen
 --   KEYS[6..] dropped:{group}:{path} of every path that these events write to
 --
 --   ARGV[1]   group
@@ -21,11 +21,17 @@ if length + events > tonumber(ARGV[2]) then
   return {'full', 'lane'}
 end
 
--- INFO costs as much as the rest of this script: looked at once in 64 events, and remembered for a second.
-if redis.call('EXISTS', KEYS[5]) == 1 then
+-- INFO costs as much as the rest of this script: what it says is remembered for 100 ms, for a second where it is full.
+-- Large calls look for themselves, since many of them fit into 100 ms.
+local full = redis.call('GET', KEYS[5])
+if full == '1' then
   return {'full', 'memory'}
 end
-if events > 15 or length % 64 == 0 then
+local bytes = 0
+for n = 5, #ARGV do
+  bytes = bytes + #ARGV[n]
+end
+if not full or bytes > 4096 then
   local info = redis.call('INFO', 'memory')
   local used = tonumber(string.match(info, 'used_memory:(%d+)'))
   local most = tonumber(string.match(info, 'maxmemory:(%d+)'))
@@ -33,6 +39,7 @@ if events > 15 or length % 64 == 0 then
     redis.call('SET', KEYS[5], '1', 'PX', 1000)
     return {'full', 'memory'}
   end
+  redis.call('SET', KEYS[5], '0', 'PX', 100)
 end
 
 local first, last

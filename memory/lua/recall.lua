@@ -12,9 +12,13 @@
 --   ARGV[4]   how long the filling may take before another may try, ms
 --   ARGV[5]   1 where this question was counted before (a second look while waiting)
 --
--- Returns {"hit", answer}, or {"miss", id}: wait for reply:{id}, which is another's where one is already filling.
+-- Returns {"hit", answer, now}, or {"miss", id, now}: wait for reply:{id}, which is another's where one is already
+-- filling. `now` is the server time, µs: another's answer may have been begun before it, and before an edit that this
+-- asker knows of; then look again.
 -- A path that was dropped at or after the start of the making makes the answer void.
 
+local time = redis.call('TIME')
+local now = string.format('%d%06d', time[1], time[2])
 local cached = redis.call('HMGET', KEYS[1], 'answer', 'paths', 'started')
 if cached[1] then
   local started = tonumber(cached[3])
@@ -34,7 +38,7 @@ if cached[1] then
     if ARGV[5] == '0' then
       redis.call('HINCRBY', KEYS[2], 'hits', 1)
     end
-    return {'hit', cached[1]}
+    return {'hit', cached[1], now}
   end
   redis.call('DEL', KEYS[1])
 end
@@ -44,10 +48,10 @@ if ARGV[5] == '0' then
 end
 local other = redis.call('GET', KEYS[3])
 if other then
-  return {'miss', other}
+  return {'miss', other, now}
 end
 redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[4])
 redis.call('SET', KEYS[4], ARGV[3], 'PX', ARGV[4])
 redis.call('LPUSH', KEYS[5], 'ask ' .. ARGV[2])
 redis.call('LTRIM', KEYS[5], 0, 9999)
-return {'miss', ARGV[2]}
+return {'miss', ARGV[2], now}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Renew a lease, or end it.
 --
 --   KEYS[1]   lease:{stage}:{group}
@@ -5,7 +6,7 @@
 --   ARGV[2]   time to live, ms; 0 lets go
 --   ARGV[3]   what the lease holds from now on: the token again, or `resting`
 --
--- Returns 1 if the lease was still the holder's.
+-- Returns 1 if the lease was still the holder's. Runs at the memory limit too.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.output import Json, examples, print_json
+from ops.cli.output import Json, console, examples, print_json
 
 EXAMPLES = examples("memlane demo", "memlane demo --keep  # stays up until Ctrl-C")
 
@@ -22,11 +22,8 @@ def command(
     Imports the session, shows its events flow through the stages, asks the memory, edits a file, asks again, and
     prints the books.
     """
-    from rich.console import Console
-
     from ops.demo import Demo
 
-    demo = Demo(Console(highlight=False, soft_wrap=True, quiet=as_json, stderr=False))
-    result = demo.run(keep=keep)
+    result = Demo(console(quiet=as_json)).run(keep=keep)
     if as_json:
         print_json(result)

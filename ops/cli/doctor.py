@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from ops.cli.output import Json, examples, print_json
+from ops.cli.output import Json, console, examples, print_json
 
 EXAMPLES = examples("memlane doctor", "memlane doctor --json")
 
@@ -15,18 +15,16 @@ _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]look[/yellow]", "failur
 
 def command(as_json: Json = False) -> None:
     """Check servers, workers, lanes and books, and say what to do. Exits 1 if something does not work."""
-    from rich.console import Console
-
     from ops.doctor import examine
 
     found = []
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     for finding in examine():
         found.append(finding)
         if not as_json:
-            console.print(f"{_MARKS[finding.state]:5}  {finding.check}: {finding.message}")
+            out.print(f"{_MARKS[finding.state]:5}  {finding.check}: {finding.message}")
             if finding.remedy:
-                console.print(f"       → {finding.remedy}")
+                out.print(f"       → {finding.remedy}")
     works = all(finding.state != "failure" for finding in found)
     if as_json:
         print_json({"works": works, "findings": [asdict(finding) for finding in found]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +12,6 @@ from ops.cli.output import Json, examples, print_json, say
 
 app = typer.Typer(help="Import what agents did before.", no_args_is_help=True)
 
-#: Events published in one round trip.
-CHUNK = 200
 
 
 @app.callback()
@@ -47,7 +44,7 @@ def opencode(
         return
     for line in result.skipped:
         say(f"skipped {line}")
-    types = Counter(result.types)
-    typer.echo(f"published {sum(types.values())} events of {result.sessions} sessions into {', '.join(result.groups)}")
-    for type, count in types.most_common():
+    groups = ", ".join(sorted(result.groups)) or "no group"
+    typer.echo(f"published {result.types.total()} events of {len(result.sessions)} sessions into {groups}")
+    for type, count in result.types.most_common():
         typer.echo(f"  {count:6,}  {type}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: The option every command has.
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
@@ -16,6 +19,14 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object 
 def print_json(answer: dict[str, Any]) -> None:
     """The answer of a command with --json: exactly one line."""
     print(json.dumps(answer, ensure_ascii=False), flush=True)
+
+
+def console(quiet: bool = False) -> Console:
+    """Where tables go: stdout, at least wide enough for them where no terminal says how wide it is."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, soft_wrap=True, width=width, quiet=quiet)
 
 
 def say(line: str) -> None:

