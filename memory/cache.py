@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -46,8 +47,16 @@ class Glob:
             raise GlobInvalid(f"{self.pattern!r} is not a glob: it would match nothing")
 
     def matcher(self) -> GitIgnoreSpecPattern:
+        """The pattern, compiled.
+
+        Raises:
+            GlobInvalid: see there.
+        """
         try:
-            return GitIgnoreSpecPattern(self.pattern)
+            with warnings.catch_warnings():
+                # Python's `re` warns of `[[]`, which is well in a glob.
+                warnings.simplefilter("ignore", FutureWarning)
+                return GitIgnoreSpecPattern(self.pattern)
         except (ValueError, re.error) as error:
             raise GlobInvalid(f"{self.pattern!r} is not a glob: {error}") from None
 

@@ -242,7 +242,11 @@ def _roots(worktree: Any, sandboxes: Any) -> list[str]:
 
 def _project(directory: str, roots: list[str]) -> str:
     """The innermost root that the folder lies in; outside of git, where OpenCode's root is `/`, the folder itself."""
-    within = [root for root in roots if root != "/" and (directory + "/").startswith(root.rstrip("/") + "/")]
+
+    def inside(path: str) -> str:
+        return path.replace("\\", "/").rstrip("/") + "/"
+
+    within = [root for root in roots if root != "/" and inside(directory).startswith(inside(root))]
     return max(within, key=len, default=directory)
 
 

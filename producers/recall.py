@@ -74,13 +74,8 @@ class Recall:
         Raises:
             NoAnswer, RecallFailed, QueueUnavailable
         """
-        question = json.dumps(
-            {"group": self.group, "text": " ".join(text.split()), "paths": sorted(set(paths)), "tokens": tokens},
-            ensure_ascii=False,
-            sort_keys=True,
-        ).encode("utf-8", "replace")
         try:
-            return self._ask(question, time.monotonic() + deadline)
+            return self._ask(encode(self.group, text, paths, tokens), time.monotonic() + deadline)
         except RedisError as error:
             reason = str(error) or type(error).__name__
             raise QueueUnavailable(f"the queue server at {self.address} can't be used: {reason}") from error
@@ -132,6 +127,12 @@ class Recall:
         arguments = [lua.dropped(self.group, ""), id, question, FILLING_MS, int(counted)]
         kind, value, now = lua.run(self._client, "recall", keys, arguments)
         return kind, value, now
+
+
+def encode(group: str, text: str, paths: Sequence[str] = (), tokens: int | None = None) -> bytes:
+    """A question as it is put to the workers. The SHA-256 of these bytes is the digest its answer is cached under."""
+    question = {"group": group, "text": " ".join(text.split()), "paths": sorted(set(paths)), "tokens": tokens}
+    return json.dumps(question, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
 
 def _answer(found: dict[str, Any], cache: str) -> dict[str, Any]:

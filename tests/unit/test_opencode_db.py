@@ -1,67 +1,28 @@
-"""Reading OpenCode databases: two recorded ones, and those that are odd, busy or broken."""
+"""What two recorded sessions of OpenCode become, and that a live capture could make the same ids."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from memory.events import Event, native_id, parse
-from ops.demo_data import recorded_database
-from producers.opencode_db import (
-    DatabaseNotFound,
-    DatabaseUnreadable,
-    NotOpenCodeDatabase,
-    SkippedRow,
-    count,
-    database_path,
-    read_events,
-)
+from producers.opencode_db import count, read_events
+from tests.opencode_databases import AUTH, LIMITER, LOGIN, RECORDINGS, of, read, recorded
 
-TESTS = Path(__file__).parents[1]
-IDS = json.loads((TESTS / "vectors" / "ids.json").read_text("utf-8"))
-LIMITER = "ses_e0378b67bffe7jKL94WGHJQZLU"
-AUTH, LOGIN = "ses_e03789c6dffedpAx9HHck26tgO", "ses_e03789c63ffehMlQ2N3UOznPi9"
+IDS = json.loads((Path(__file__).parents[1] / "vectors" / "ids.json").read_text("utf-8"))
 
 
 @pytest.fixture
 def limiter(tmp_path: Path) -> Path:
-    """The database of recording `single-session`."""
-    return recorded_database(tmp_path)
+    return recorded("single-session", tmp_path)
 
 
 @pytest.fixture
 def two_sessions(tmp_path: Path) -> Path:
-    """The database of recording `two-sessions`."""
-    path = tmp_path / "opencode.db"
-    change(path, (TESTS / "recordings" / "two-sessions.opencode-db.sql").read_text("utf-8"), "PRAGMA journal_mode=WAL")
-    return path
-
-
-def change(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in statements:
-            connection.executescript(statement)
-
-
-def read(path: Path, skipped: list[SkippedRow] | None = None) -> list[Event]:
-    """All events, none of whose rows may be skipped unless a list is given for those."""
-    left_out: list[SkippedRow] = []
-    events = list(read_events(path, group_for=lambda _: "shop", on_skipped=left_out.append))
-    if skipped is None:
-        assert left_out == []
-    else:
-        skipped += left_out
-    return events
-
-
-def of(events: list[Event], type: str) -> list[Event]:
-    return [event for event in events if event.type == type]
+    return recorded("two-sessions", tmp_path)
 
 
 def said(events: list[Event]) -> list[tuple[str, str]]:
@@ -257,7 +218,7 @@ class TestWhatALivePluginKnows:
     def test_hooks_name_all_native_ids(self, name: str, request: pytest.FixtureRequest) -> None:
         path = request.getfixturevalue("limiter" if name == "single-session" else "two_sessions")
         known: set[str] = set()
-        for line in (TESTS / "recordings" / f"{name}.hooks.jsonl").read_text("utf-8").splitlines():
+        for line in (RECORDINGS / f"{name}.hooks.jsonl").read_text("utf-8").splitlines():
             row = json.loads(line)
             if row["kind"] != "event":
                 continue
@@ -278,147 +239,6 @@ class TestWhatALivePluginKnows:
                     known.add(native_id("opencode", part["sessionID"], type, part["id"]))
 
         assert {event.id for event in read(path)} <= known
-
-
-class TestReadingLeavesNoTrace:
-    @pytest.fixture(params=["limiter", "two_sessions"])
-    def path(self, request: pytest.FixtureRequest) -> Path:
-        found: Path = request.getfixturevalue(request.param)
-        return found
-
-    def test_twice_gives_the_same_bytes(self, path: Path) -> None:
-        assert [event.encode() for event in read(path)] == [event.encode() for event in read(path)]
-
-    def test_ids_are_all_different(self, path: Path) -> None:
-        ids = [event.id for event in read(path)]
-        assert len(ids) == len(set(ids))
-
-    def test_no_file_is_made_or_changed(self, path: Path) -> None:
-        before = _files(path.parent)
-        read(path)
-        count(path)
-
-        assert before == _files(path.parent)
-        assert set(before) == {"opencode.db"}
-
-    def test_half_an_import_leaves_none_either(self, path: Path) -> None:
-        before = _files(path.parent)
-        events = read_events(path, group_for=lambda _: "shop")
-        next(events)
-        events.close()  # type: ignore[attr-defined]
-
-        assert before == _files(path.parent)
-
-    def test_a_folder_without_write_access(self, path: Path) -> None:
-        everything = [event.encode() for event in read(path)]
-        path.chmod(0o444)
-        path.parent.chmod(0o555)
-        try:
-            assert [event.encode() for event in read(path)] == everything
-        finally:
-            path.parent.chmod(0o755)
-
-    def test_a_database_that_opencode_has_open(self, path: Path) -> None:
-        everything = [event.encode() for event in read(path)]
-        with closing(sqlite3.connect(path)) as opencode:
-            opencode.execute("UPDATE session SET title = 'Renamed'")
-            opencode.commit()
-            # What is only in the -wal is read, and a transaction that goes on holds nothing up.
-            opencode.execute("BEGIN IMMEDIATE")
-            opencode.execute("DELETE FROM message")
-            before = _files(path.parent)
-            events = read(path)
-
-            assert set(before) == set(_files(path.parent)) == {"opencode.db", "opencode.db-wal", "opencode.db-shm"}
-            assert len(events) == len(everything)
-            assert of(events, "session.start")[0].data["title"] == "Renamed"
-            opencode.rollback()
-        assert set(_files(path.parent)) == {"opencode.db"}
-
-    def test_a_database_that_changes_while_it_is_read(self, path: Path) -> None:
-        expected = len(read(path))
-        events = read_events(path, group_for=lambda _: "shop")
-        first = next(events)
-        # OpenCode starts, writes, and stops: all of it is in the main file, which is open as one that never changes.
-        change(path, """UPDATE message SET data = replace(data, '"agent":"build"', '"agent":"plan"')""", "VACUUM")
-        rest = list(events)
-
-        assert first.type == "session.start"
-        assert len(rest) == expected - 1
-        assert {event.agent for event in rest if event.type == "chat.message"} == {"plan"}
-        assert set(_files(path.parent)) == {"opencode.db"}
-
-    def test_a_database_in_the_older_journal_mode(self, path: Path) -> None:
-        expected = len(read(path))
-        change(path, "PRAGMA journal_mode=DELETE")
-
-        assert len(read(path)) == expected
-        assert set(_files(path.parent)) == {"opencode.db"}
-
-
-def _files(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-
-
-class TestWhereTheDatabaseIs:
-    @pytest.mark.parametrize(
-        ("environ", "path"),
-        [
-            ({"XDG_DATA_HOME": "/data"}, "/data/opencode/opencode.db"),
-            ({"XDG_DATA_HOME": "/data", "OPENCODE_DB": "/srv/oc.db"}, "/srv/oc.db"),
-            ({"XDG_DATA_HOME": "/data", "OPENCODE_DB": "dev.db"}, "/data/opencode/dev.db"),
-            ({"XDG_DATA_HOME": "", "OPENCODE_DB": ""}, str(Path.home() / ".local/share/opencode/opencode.db")),
-        ],
-    )
-    def test_path(self, environ: dict[str, str], path: str) -> None:
-        assert str(database_path(environ)) == path
-
-    def test_odd_names(self, limiter: Path) -> None:
-        odd = limiter.rename(limiter.with_name("my #1 ?mode=rwc %20 größe.db"))
-
-        assert len(read(odd)) == 25
-        assert set(_files(odd.parent)) == {odd.name}
-
-    def test_none_is_there(self, tmp_path: Path) -> None:
-        path = tmp_path / "opencode.db"
-
-        with pytest.raises(DatabaseNotFound, match=f"no OpenCode database at {path}: name it, or set OPENCODE_DB"):
-            count(path)
-        assert not path.exists()
-
-    @pytest.mark.parametrize("content", [b"", b"SQLite", b"hello world, this is text", bytes(4096)])
-    def test_it_is_no_database(self, tmp_path: Path, content: bytes) -> None:
-        path = tmp_path / "opencode.db"
-        path.write_bytes(content)
-
-        with pytest.raises(NotOpenCodeDatabase, match=f"{path} is no SQLite database: name OpenCode's opencode.db"):
-            read(path)
-
-    def test_it_is_a_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(DatabaseUnreadable, match="Is a directory"):
-            read(tmp_path)
-
-    @pytest.mark.parametrize(
-        ("statement", "missing"),
-        [
-            ("DROP TABLE part", "table part"),
-            ("ALTER TABLE message RENAME COLUMN data TO content", "column message.data"),
-            ("ALTER TABLE session RENAME TO chat", "table session"),
-        ],
-    )
-    def test_it_is_another_programs(self, limiter: Path, statement: str, missing: str) -> None:
-        change(limiter, statement)
-
-        with pytest.raises(NotOpenCodeDatabase, match=f"{limiter} has no {missing}: it isn't OpenCode's"):
-            read(limiter)
-
-    def test_it_is_damaged(self, limiter: Path) -> None:
-        content = bytearray(limiter.read_bytes())
-        content[4096 * 2 :] = b"\xa5" * (len(content) - 4096 * 2)
-        limiter.write_bytes(content)
-
-        with pytest.raises(DatabaseUnreadable, match=f"{limiter} can't be read: .*integrity_check"):
-            read(limiter)
 
 
 def test_progress_adds_up_to_the_count(limiter: Path) -> None:

@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def stack(home: Path, **addresses: str) -> None:
+def stack(home: Path, /, **addresses: str) -> None:
     """As a running `memlane up` leaves its addresses."""
     (home / "run").mkdir()
     (home / "run" / "stack.json").write_text(json.dumps(addresses))
