@@ -18,6 +18,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -71,9 +72,8 @@ def _no_constant(name: str) -> Any:
     raise EventInvalid(f"event: {name} is not valid JSON")
 
 
-# Made once: `json.loads` and `json.dumps` make one each time.
+# Made once: `json.loads` makes one each time.
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _known_spelling(name: object) -> object:
@@ -286,8 +286,8 @@ class Event(BaseModel):
         fields.update(self.model_extra or {})
         fields["data"] = data
         try:
-            raw = _ENCODER.encode(fields).encode("utf-8")
-        except (TypeError, ValueError, RecursionError):
+            raw = orjson.dumps(fields)
+        except TypeError:
             raise EventInvalid("data: holds something that JSON can't: use strings, numbers, lists, objects") from None
         if len(raw) > MAX_EVENT_BYTES:
             raise EventInvalid(
@@ -304,27 +304,34 @@ def parse(source: bytes | str | dict[str, Any]) -> Event:
             is encoded, after clipping), or a field is missing or wrong; the message names every such field and holds
             none of the content.
     """
-    fields = source if isinstance(source, dict) else json_object(source)
-    try:
-        event = Event.model_validate(_clean(fields))
-        shape = DATA.get(event.type)
-        if shape is not None:
-            shape.model_validate(event.data)
-    except ValidationError as error:
-        raise EventInvalid(_explain(error)) from None
-    return event
+    return _checked(_clean(source) if isinstance(source, dict) else json_object(source))
 
 
 def create(fields: dict[str, Any], *, source: str, group: str) -> Event:
     """Make an event from what a producer knows: fills in id (a ULID), time, source and group, and clips long text.
 
     Raises:
-        EventInvalid: as `parse`.
+        EventInvalid: as `parse` and `Event.encode`.
     """
+    return create_encoded(fields, source=source, group=group)[0]
+
+
+def create_encoded(fields: dict[str, Any], *, source: str, group: str) -> tuple[Event, bytes]:
+    """`create`, and the event's encoding, which it has to make anyway."""
     filled = {"id": str(ULID()), "time": datetime.now(UTC), "source": source, "group": group}
-    event = parse({**filled, **{k: v for k, v in fields.items() if v is not None}})
-    clip(event)
-    return event
+    filled.update((name, value) for name, value in fields.items() if value is not None)
+    try:
+        event = _checked(filled)
+        raw = event.encode()
+        # orjson refuses what must be cleaned, but for NUL, numbers that aren't (they become null), and deep nesting.
+        clean = len(raw) <= MAX_TEXT_BYTES and b"\\u0000" not in raw and b"null" not in raw and not _may_be_deep(raw)
+    except EventInvalid:
+        clean = False
+    if not clean:
+        event = _checked(_clean(filled))
+        clip(event)
+        raw = event.encode()
+    return event, raw
 
 
 def native_id(source: str, session: str, type: str, native: str, status: str | None = None) -> str:
@@ -424,9 +431,22 @@ def json_object(raw: bytes | str) -> dict[str, Any]:
     if size > MAX_EVENT_BYTES:
         raise EventInvalid(f"event: {size} bytes are above the limit of {MAX_EVENT_BYTES}: shorten the fields of data")
     try:
+        fields = orjson.loads(raw)
+        # NUL, as surrogates, can only come escaped.
+        clean = (b"\\u" if isinstance(raw, bytes) else "\\u") not in raw and not _may_be_deep(raw)  # type: ignore[operator]
+    except orjson.JSONDecodeError:
+        # Lone surrogates are refused there, and cleaned here; and this says what is wrong with it.
+        fields, clean = _decoded(raw), False
+    if not isinstance(fields, dict):
+        raise EventInvalid("event: not a JSON object")
+    return fields if clean else _clean(fields)
+
+
+def _decoded(raw: bytes | str) -> Any:
+    try:
         # Decoded here, since `json.loads` would also take UTF-16 and UTF-32 for JSON.
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
-        fields = _DECODER.decode(text)
+        return _DECODER.decode(text)
     except EventInvalid:
         raise
     except RecursionError:
@@ -436,9 +456,29 @@ def json_object(raw: bytes | str) -> dict[str, Any]:
     except ValueError as error:
         where = f" (line {error.lineno} column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise EventInvalid(f"event: not valid JSON{where}") from None
-    if not isinstance(fields, dict):
-        raise EventInvalid("event: not a JSON object")
-    return fields
+
+
+def _checked(fields: dict[str, Any]) -> Event:
+    """The event that the fields make.
+
+    Raises:
+        EventInvalid: a field is missing or wrong; the message names every such field.
+    """
+    try:
+        event = Event.model_validate(fields)
+        shape = DATA.get(event.type)
+        if shape is not None:
+            shape.model_validate(event.data)
+    except ValidationError as error:
+        raise EventInvalid(_explain(error)) from None
+    return event
+
+
+def _may_be_deep(raw: bytes | str) -> bool:
+    """Whether JSON has enough brackets to be nested deeper than `MAX_DEPTH`."""
+    if isinstance(raw, bytes):
+        return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
+    return raw.count("{") + raw.count("[") > MAX_DEPTH
 
 
 def _clean(value: Any, depth: int = 0) -> Any:

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
 from redis.retry import Retry
 
 from memory import lua
-from memory.events import Event, EventInvalid, create, json_object
+from memory.events import Event, EventInvalid, create_encoded, json_object
 from producers.address import checked, queue_url, without_password
 from producers.group import group_of
 
@@ -88,11 +88,14 @@ class _Base:
         Raises:
             EventInvalid: the message names the field.
         """
+        return self._encoded(event)[0]
+
+    def _encoded(self, event: Publishable) -> tuple[Event, bytes]:
         if isinstance(event, Event):
             fields = event.model_dump()
         else:
             fields = event if isinstance(event, dict) else json_object(event)
-        return create(fields, source=self.source, group=self.group)
+        return create_encoded(fields, source=self.source, group=self.group)
 
     def _calls(self, events: Iterable[Publishable]) -> tuple[list[str], list[_Call]]:
         """Ids of the events, in the order given, and the calls that publish them."""
@@ -100,8 +103,8 @@ class _Base:
         by_group: dict[str, list[tuple[Event, bytes]]] = {}
         for number, event in enumerate(events):
             try:
-                checked = self.check(event)
-                by_group.setdefault(checked.group, []).append((checked, checked.encode()))
+                checked, raw = self._encoded(event)
+                by_group.setdefault(checked.group, []).append((checked, raw))
                 ids.append(checked.id)
             except EventInvalid as error:
                 raise EventInvalid(f"event {number}: {error}" if number else str(error)) from None
@@ -122,9 +125,9 @@ class _Base:
             arguments=[group, self._lane_events, MEMORY_SHARE, DROPPED_SECONDS, *(raw for _, raw in chunk)],
         )
 
-    def _accepted(self, call: _Call, answer: list[bytes]) -> None:
-        if answer[0] != b"ok":
-            what = f"lane of group {call.group}" if answer[1] == b"lane" else "queue server's memory"
+    def _accepted(self, call: _Call, answer: bytes) -> None:
+        if answer != b"ok":
+            what = f"lane of group {call.group}" if answer == b"full lane" else "queue server's memory"
             raise QueueFull(
                 f"the {what} at {self.address} is over its mark: see `memlane status`, and publish again later"
             )
@@ -201,9 +204,9 @@ class Publisher(_Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, call: _Call) -> list[bytes]:
+    def _send(self, call: _Call) -> bytes:
         try:
-            answer: list[bytes] = lua.run(self._client, "publish", call.keys, call.arguments)
+            answer: bytes = lua.run(self._client, "publish", call.keys, call.arguments)
             return answer
         except RedisError as error:
             raise self._unavailable(error) from error
@@ -251,9 +254,9 @@ class AsyncPublisher(_Base):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _send(self, call: _Call) -> list[bytes]:
+    async def _send(self, call: _Call) -> bytes:
         try:
-            answer: list[bytes] = await lua.run_async(self._client, "publish", call.keys, call.arguments)
+            answer: bytes = await lua.run_async(self._client, "publish", call.keys, call.arguments)
             return answer
         except RedisError as error:
             raise self._unavailable(error) from error

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import redis
-    import redis.asyncio
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
 
 #: Every key begins with this; Celery's own keys get it through kombu's `global_keyprefix`.
 PREFIX = "memlane:"
@@ -101,8 +101,6 @@ def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence
     Raises:
         redis.RedisError
     """
-    from redis.exceptions import NoScriptError
-
     try:
         return client.evalsha(_sha(name), len(keys), *keys, *arguments)  # type: ignore[arg-type]
     except NoScriptError:
@@ -113,8 +111,6 @@ async def run_async(
     client: redis.asyncio.Redis, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]
 ) -> Any:
     """`run` for asyncio."""
-    from redis.exceptions import NoScriptError
-
     try:
         return await client.evalsha(_sha(name), len(keys), *keys, *arguments)  # type: ignore[arg-type,misc]
     except NoScriptError:

@@ -13,19 +13,19 @@
 --   ARGV[4]   seconds for which a dropped mark is kept
 --   ARGV[5..] the events, as JSON
 --
--- Returns {"ok", first stream id, last stream id} or {"full", reason}; then nothing was written.
+-- Returns "ok", or "full lane" or "full memory"; then nothing was written.
 
 local events = #ARGV - 4
 local length = redis.call('XLEN', KEYS[1])
 if length + events > tonumber(ARGV[2]) then
-  return {'full', 'lane'}
+  return 'full lane'
 end
 
 -- INFO costs as much as the rest of this script: what it says is remembered for 100 ms, for a second where it is full.
 -- Large calls look for themselves, since many of them fit into 100 ms.
 local full = redis.call('GET', KEYS[5])
 if full == '1' then
-  return {'full', 'memory'}
+  return 'full memory'
 end
 local bytes = 0
 for n = 5, #ARGV do
@@ -37,15 +37,13 @@ if not full or bytes > 4096 then
   local most = tonumber(string.match(info, 'maxmemory:(%d+)'))
   if most > 0 and used > most * tonumber(ARGV[3]) then
     redis.call('SET', KEYS[5], '1', 'PX', 1000)
-    return {'full', 'memory'}
+    return 'full memory'
   end
   redis.call('SET', KEYS[5], '0', 'PX', 100)
 end
 
-local first, last
 for n = 5, #ARGV do
-  last = redis.call('XADD', KEYS[1], '*', 'e', ARGV[n])
-  first = first or last
+  redis.call('XADD', KEYS[1], '*', 'e', ARGV[n])
 end
 redis.call('HINCRBY', KEYS[4], 'captured', events)
 
@@ -58,4 +56,4 @@ end
 for n = 6, #KEYS do
   redis.call('SET', KEYS[n], string.format('%d%06d', time[1], time[2]), 'EX', ARGV[4])
 end
-return {'ok', first, last}
+return 'ok'
