@@ -1,0 +1,115 @@
+"""`make bench`: every benchmark, one after the other, as tables; with --json as one JSON object.
+
+Takes about five minutes. Each figure stands beside what one would use instead, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import globs, graph, pipeline, publish, recall
+
+#: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
+BOUNDS = (
+    (("pipeline", "sqlite", "batches_ratio"), 10.0, "least"),
+    (("pipeline", "postgresql", "batches_ratio"), 10.0, "least"),
+    (("publish", "ratio"), 2.0, "most"),
+    (("recall", "paths_20", "p99"), 2_000.0, "most"),
+    (("globs", "ratio"), 2.0, "most"),
+    (("graph", "times_graphiti_1024"), 5.0, "least"),
+)
+
+
+def main() -> None:
+    found: dict[str, Any] = {"machine": machine()}
+    for module in (publish, recall, globs, graph, pipeline):
+        name = module.__name__.rpartition(".")[2]
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        found[name] = module.run()
+    if "--json" in sys.argv:
+        print(json.dumps(found))
+    else:
+        tables(found)
+    broken = [line for line in map(lambda bound: check(found, *bound), BOUNDS) if line]
+    sys.exit("\n".join(broken) if broken else 0)
+
+
+def machine() -> str:
+    """What it was measured on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}, {platform.system()}"
+
+
+def check(found: dict[str, Any], where: tuple[str, ...], bound: float, kind: str) -> str:
+    """A line if the bound is broken."""
+    value: Any = found
+    for part in where:
+        value = value[part]
+    holds = value >= bound if kind == "least" else value <= bound
+    return "" if holds else f"{'.'.join(where)} is {value}, and should be at {kind} {bound}"
+
+
+def tables(found: dict[str, Any]) -> None:
+    """Print the figures."""
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    out.print(found["machine"])
+    rows = [
+        ("Memlane publish, one event a call", found["publish"]["publish"]),
+        ("bare XADD of the same bytes", found["publish"]["xadd"]),
+        ("Celery .delay()", found["publish"]["delay"]),
+    ]
+    latency(out, f"What an agent waits for; publish is {found['publish']['ratio']}x a bare XADD", rows)
+    out.print(f"  publish_many, 100 events a call: {found['publish']['in_hundreds_each']} µs an event")
+    rows = [("bare GET of the same answer", found["recall"]["get"])]
+    rows += [(f"cached recall, {count} paths", found["recall"][f"paths_{count}"]) for count in recall.PATHS]
+    latency(out, "Cached recall, by paths that the answer depends on", rows)
+    rows = [(f"100 of {size:,} cached paths", found["globs"][f"of_{size}"]) for size in globs.SIZES]
+    latency(out, f"Invalidating by a glob; large to small: {found['globs']['ratio']}x", rows)
+    figures = found["graph"]
+    writers = [
+        ("GraphWriter", figures["memlane_events_per_second"][0]),
+        ("Graphiti's bulk writer, 1024 dimensions", figures["graphiti_1024_events_per_second"][0]),
+        ("Graphiti's bulk writer, 1 dimension", figures["graphiti_1_events_per_second"][0]),
+    ]
+    title = f"Episodes a second into the graph; GraphWriter is {figures['times_graphiti_1024']}x Graphiti's default"
+    rate(out, title, [(name, figure, figure / writers[1][1]) for name, figure in writers])
+    for kind in ("sqlite", "postgresql"):
+        figures = found["pipeline"][kind]
+        lines = [
+            ("Memlane, 100 events a call", figures["batches"], figures["batches_ratio"]),
+            ("Memlane, one event a call", figures["single"], figures["single_ratio"]),
+            ("plain Celery, one task an event", figures["plain"], 1.0),
+        ]
+        rate(out, f"Events a second, published to stored, {kind}", lines)
+
+
+def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    for column in ("", "p50 µs", "p99 µs"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, figures in rows:
+        table.add_row(name, f"{figures['p50']:,.0f}", f"{figures['p99']:,.0f}")
+    out.print()
+    out.print(table)
+
+
+def rate(out: Console, title: str, rows: list[tuple[str, float, float]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    for column in ("", "per second", "times"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, figure, times in rows:
+        table.add_row(name, f"{figure:,.0f}", f"{times:,.1f}")
+    out.print()
+    out.print(table)
+
+
+if __name__ == "__main__":
+    main()
