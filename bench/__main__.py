@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -37,14 +38,14 @@ def main() -> None:
         print(json.dumps(found))
     else:
         tables(found)
-    broken = [line for line in map(lambda bound: check(found, *bound), BOUNDS) if line]
+    broken = [line for line in (check(found, *bound) for bound in BOUNDS) if line]
     sys.exit("\n".join(broken) if broken else 0)
 
 
 def machine() -> str:
     """What it was measured on."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}, {platform.system()}"
 
 

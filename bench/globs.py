@@ -1,6 +1,6 @@
 """A glob that matches 100 cached paths, among 1,000 and among 1,000,000 of them: the time must not grow.
 
-    python -m bench.globs
+python -m bench.globs
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an agent waits for when the answer is cached, by how many paths the answer depends on; beside a bare GET.
 
-    python -m bench.recall
+python -m bench.recall
 """
 
 from __future__ import annotations

@@ -197,11 +197,11 @@ class Cache:
         """Known paths that begin with the prefix, in chunks."""
         start, end = (f"[{prefix}", b"(" + _after(prefix.encode())) if prefix else ("-", "+")
         while True:
-            chunk = self._client.zrangebylex(lua.paths(self._group), start, end, start=0, num=CHUNK)  # type: ignore[arg-type]
+            chunk = self._client.zrangebylex(lua.paths(self._group), start, end, start=0, num=CHUNK)
             if not chunk:
                 return
             yield [path.decode() for path in chunk]
-            start = b"(" + chunk[-1]  # type: ignore[assignment]
+            start = b"(" + chunk[-1]
 
 
 def _after(prefix: bytes) -> bytes:

@@ -67,7 +67,7 @@ def _home() -> Finding:
 
 def _queue(queue: redis.Redis) -> Iterator[Finding]:
     try:
-        info: dict[str, object] = queue.info()  # type: ignore[assignment]
+        info: dict[str, object] = queue.info()
     except RedisError as error:
         raise QueueUnavailable(f"the queue server does not answer: {error}") from error
     if info.get("cluster_enabled"):
@@ -155,8 +155,8 @@ def _lanes(queue: redis.Redis, served: set[str]) -> Iterator[Finding]:
     if not oldest:
         yield Finding("lanes", "ok", "all are drained")
         return
-    seconds, _ = queue.time()  # type: ignore[misc]
-    group, age = oldest[0][0].decode(), seconds - oldest[0][1] / 1000  # type: ignore[index]
+    seconds, _ = queue.time()
+    group, age = oldest[0][0].decode(), seconds - oldest[0][1] / 1000
     if age < SLOW_SECONDS:
         yield Finding("lanes", "ok", f"draining; the oldest event waits {max(age, 0):.1f} s")
         return

@@ -35,8 +35,8 @@ def invalidate(group: str, glob: str, deadline: float) -> int:
         left = deadline
         while left > 0:
             wait = min(left, 5.0)
-            found = client.blpop([lua.reply(id)], timeout=wait)  # type: ignore[arg-type]
+            found = client.blpop([lua.reply(id)], timeout=wait)
             if found:
-                return int(json.loads(found[1])["dropped"])  # type: ignore[index]
+                return int(json.loads(found[1])["dropped"])
             left -= wait
     raise NoAnswer(f"no worker serves the queue cache within {deadline:g} s: see `memlane status` and `memlane doctor`")

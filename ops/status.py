@@ -68,9 +68,7 @@ class Status:
             "queue": self.queue,
             "ledger": self.ledger,
             "stages": self._stages(),
-            "groups": [
-                {**asdict(group), "off_by": group.off_by, "balanced": group.balanced} for group in self.groups
-            ],
+            "groups": [{**asdict(group), "off_by": group.off_by, "balanced": group.balanced} for group in self.groups],
         }
 
     def _stages(self) -> list[dict[str, Any]]:
@@ -107,10 +105,10 @@ def _look(client: redis.Redis, address: str, ledger: Ledger, only: str | None) -
 
 
 def _queue(client: redis.Redis, address: str) -> dict[str, Any]:
-    memory: dict[str, Any] = client.info("memory")  # type: ignore[assignment]
-    seconds, microseconds = client.time()  # type: ignore[misc]
+    memory: dict[str, Any] = client.info("memory")
+    seconds, microseconds = client.time()
     oldest = client.zrange(lua.PENDING, 0, 0, withscores=True)
-    age = seconds + microseconds / 1e6 - oldest[0][1] / 1000 if oldest else 0.0  # type: ignore[index]
+    age = seconds + microseconds / 1e6 - oldest[0][1] / 1000 if oldest else 0.0
     return {
         "address": without_password(address),
         "used_memory": memory["used_memory"],
@@ -121,8 +119,8 @@ def _queue(client: redis.Redis, address: str) -> dict[str, Any]:
 
 
 def _group(client: redis.Redis, ledger: Ledger, group: str) -> GroupStatus:
-    captured: dict[bytes, bytes] = client.hgetall(lua.captured(group))  # type: ignore[assignment]
-    cache: dict[bytes, bytes] = client.hgetall(lua.recall_counters(group))  # type: ignore[assignment]
+    captured: dict[bytes, bytes] = client.hgetall(lua.captured(group))
+    cache: dict[bytes, bytes] = client.hgetall(lua.recall_counters(group))
     with ledger.read() as connection:
         found = books.of_group(connection, group)
         last = books.last_stream_id(connection, group)
@@ -132,13 +130,13 @@ def _group(client: redis.Redis, ledger: Ledger, group: str) -> GroupStatus:
             if stage.name != "record"
         ]
     # Entries that the ledger has, but that a worker has not yet deleted from the lane, are not pending.
-    left_over = len(client.xrange(lua.lane(group), "-", last)) if last else 0  # type: ignore[arg-type]
+    left_over = len(client.xrange(lua.lane(group), "-", last)) if last else 0
     return GroupStatus(
         group=group,
         captured=int(captured.get(b"captured", 0)),
         recorded=found.recorded,
         duplicates=found.duplicates,
-        pending=int(client.xlen(lua.lane(group))) - left_over,  # type: ignore[arg-type]
+        pending=int(client.xlen(lua.lane(group))) - left_over,
         dead=found.dead,
         refused=int(captured.get(b"refused", 0)),
         stages=stages,

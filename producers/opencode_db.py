@@ -209,7 +209,7 @@ class _Reading:
 
     def _next_answer(self, session: str, created: Any, id: str) -> dict[str, Any] | None:
         later = "session_id = ? AND (time_created, id) > (?, ?)"
-        query = f"SELECT data FROM message WHERE {later} ORDER BY time_created, id LIMIT 20"  # noqa: S608
+        query = f"SELECT data FROM message WHERE {later} ORDER BY time_created, id LIMIT 20"
         for (data,) in self._database.rows(query, session, created, id):
             info = _json_object(data)
             if info and info.get("role") == "assistant":

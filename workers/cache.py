@@ -7,6 +7,8 @@ cached without it. So the path is dropped again behind each stage that makes the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from memory.cache import Cache as Answers
 from memory.events import Event
 from memory.ledger.log import Slice
@@ -15,7 +17,7 @@ from workers import resources
 from workers.stage import Follower
 
 #: What an event makes void, by type.
-_DROPS = {
+_DROPS: dict[str, Callable[[Event], list[str]]] = {
     "file.write": lambda event: event.paths,
     "vcs.commit": lambda event: event.paths,
     "error": lambda event: [*event.paths, *_session(event)],

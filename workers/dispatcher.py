@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 from celery import bootsteps
@@ -31,10 +31,10 @@ BATCHING_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
 
 
-class Dispatcher(bootsteps.StartStopStep):  # type: ignore[misc]
+class Dispatcher(bootsteps.StartStopStep):
     """Celery starts and stops it with the worker."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires: ClassVar = {"celery.worker.components:Pool"}
 
     def __init__(self, parent: WorkController, **options: Any) -> None:
         self._stop = threading.Event()

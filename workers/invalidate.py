@@ -15,7 +15,7 @@ def invalidate(id: str) -> None:
     raw = client.get(lua.ask(id))
     if raw is None:
         return
-    asked = json.loads(raw)  # type: ignore[arg-type]
+    asked = json.loads(raw)
     dropped = Cache(client, asked["group"]).invalidate(Glob(asked["glob"]))
     with client.pipeline(transaction=True) as pipeline:
         pipeline.delete(lua.ask(id))

@@ -23,11 +23,11 @@ def reply(id: str) -> None:
     raw = client.get(lua.ask(id))
     if raw is None:
         return
-    asked = json.loads(raw)  # type: ignore[arg-type]
+    asked = json.loads(raw)
     paths = [normal_path(path) for path in asked["paths"]]
     question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, paths)
     cache = Cache(client, asked["group"])
-    digest = hashlib.sha256(raw).hexdigest()  # type: ignore[arg-type]
+    digest = hashlib.sha256(raw).hexdigest()
     started = cache.now()
     try:
         found = answer(resources.ledger(), asked["group"], question)

@@ -90,4 +90,4 @@ def _generation() -> str:
     client = resources.valkey()
     while not (found := client.get(lua.GENERATION)):
         client.set(lua.GENERATION, secrets.token_hex(8), nx=True)
-    return bytes(found).decode()  # type: ignore[arg-type]
+    return bytes(found).decode()

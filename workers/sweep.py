@@ -49,7 +49,8 @@ def sweep() -> Report | None:
     Raises:
         redis.RedisError, LedgerUnavailable: lanes are compared first, so that they are woken also without the ledger.
     """
-    from workers.stages import STAGES, Follower
+    from workers.stage import Follower
+    from workers.stages import STAGES
 
     client = resources.valkey()
     if not _is_due(client, lua.SWEEP, settings().sweep_seconds - 0.1):
@@ -83,18 +84,18 @@ class _Rounds:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        found: dict[bytes, bytes] = client.hgetall(lua.SWEPT)  # type: ignore[assignment]
+        found: dict[bytes, bytes] = client.hgetall(lua.SWEPT)
         self._after = {what.decode(): mark.decode() for what, mark in found.items()}
         self._kept = dict(self._after)
 
     def pending(self) -> list[str]:
         """The next lanes in `pending`, oldest first, that were left to their own rings long enough."""
-        seconds, microseconds = self._client.time()  # type: ignore[misc]
+        seconds, microseconds = self._client.time()
         before = seconds * 1000 + microseconds // 1000 - GRACE_MS
         start = int(self._after.get("pending") or 0)
         found = self._client.zrangebyscore(lua.PENDING, 0, before, start=start, num=MOST)
-        self._after["pending"] = str(start + MOST) if len(found) == MOST else ""  # type: ignore[arg-type]
-        return [group.decode() for group in found]  # type: ignore[union-attr]
+        self._after["pending"] = str(start + MOST) if len(found) == MOST else ""
+        return [group.decode() for group in found]
 
     def page(self, what: str, most: int, find: Callable[[str], list[str]]) -> list[str]:
         """The next groups, at most `most`, that `find` gives behind the last one of the round before."""
@@ -106,7 +107,7 @@ class _Rounds:
         """Let the next round go on from here."""
         changed = {what: mark for what, mark in self._after.items() if mark != self._kept.get(what, "")}
         if changed:
-            self._client.hset(lua.SWEPT, mapping=changed)  # type: ignore[arg-type]
+            self._client.hset(lua.SWEPT, mapping=changed)
 
 
 def _lost(client: redis.Redis, groups: Sequence[str]) -> list[str]:
@@ -126,7 +127,8 @@ def _wake(stage: str, groups: Sequence[str], report: Report) -> None:
 
     for group in groups:
         try:
-            report.woken[stage] = report.woken.get(stage, 0) + wake(stage, group)
+            if wake(stage, group):
+                report.woken[stage] = report.woken.get(stage, 0) + 1
         except OutOfMemoryError:
             # Celery can't be told. Working off lanes is what makes room, so it is done here.
             if stage != "record":

@@ -1,4 +1,4 @@
-"""Celery tasks: one a stage, `memlane.STAGE(group)`; `memlane.recall(id)`; and the upkeep of the cache and the gauges."""
+"""Celery tasks: one a stage, `memlane.STAGE(group)`; and those for questions, globs and gauges."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from datadog.dogstatsd import DogStatsd
+from datadog.dogstatsd.base import DogStatsd
 
 from memory import lua
 from memory.events import Event

@@ -174,11 +174,11 @@ def _insert(ledger: Ledger, connection: Connection, table: str, rows: list[dict[
     columns = ", ".join(rows[0])
     if ledger.is_sqlite:
         places = ", ".join(f":{column}" for column in rows[0])
-        statement = text(f"INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING")  # noqa: S608
+        statement = text(f"INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING")
         return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
     # One statement with one parameter: PostgreSQL takes rows one by one in three times the time.
     statement = text(
-        f"INSERT INTO {table} ({columns}) "  # noqa: S608
+        f"INSERT INTO {table} ({columns}) "
         f"SELECT {columns} FROM json_populate_recordset(NULL::{table}, CAST(:rows AS json)) ON CONFLICT DO NOTHING"
     )
     return connection.execute(statement, {"rows": json.dumps(rows, ensure_ascii=False)}).rowcount

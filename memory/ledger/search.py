@@ -50,7 +50,7 @@ def index(ledger: Ledger, connection: Connection, group: str, seqs: Sequence[int
     else:
         # Punctuation goes first: PostgreSQL takes src/cart.py for one word, a file name, that no word of it would find.
         words = "to_tsvector('english', regexp_replace(text, '[!-/:-@[-`{-~]+', ' ', 'g'))"
-        statement = f"INSERT INTO event_search (n, words) SELECT n, {words} FROM events"  # noqa: S608
+        statement = f"INSERT INTO event_search (n, words) SELECT n, {words} FROM events"
     query = text(f"{statement} WHERE group_id = :group AND seq BETWEEN :first AND :last AND text <> ''")
     connection.execute(query, {"group": group, "first": seqs[0], "last": seqs[-1]})
 

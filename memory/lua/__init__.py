@@ -95,26 +95,24 @@ def reply(question: str) -> str:
     return f"{PREFIX}reply:{question}"
 
 
-def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
+def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:
     """Run the script `name`.lua: by its SHA-1, or by its text where the server does not know it yet.
 
     Raises:
         redis.RedisError
     """
     try:
-        return client.evalsha(_sha(name), len(keys), *keys, *arguments)  # type: ignore[arg-type]
+        return client.evalsha(_sha(name), len(keys), *keys, *arguments)
     except NoScriptError:
-        return client.eval(source(name), len(keys), *keys, *arguments)  # type: ignore[arg-type]
+        return client.eval(source(name), len(keys), *keys, *arguments)
 
 
-async def run_async(
-    client: redis.asyncio.Redis, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | float]
-) -> Any:
+async def run_async(client: redis.asyncio.Redis, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:
     """`run` for asyncio."""
     try:
-        return await client.evalsha(_sha(name), len(keys), *keys, *arguments)  # type: ignore[arg-type,misc]
+        return await client.evalsha(_sha(name), len(keys), *keys, *arguments)
     except NoScriptError:
-        return await client.eval(source(name), len(keys), *keys, *arguments)  # type: ignore[arg-type,misc]
+        return await client.eval(source(name), len(keys), *keys, *arguments)
 
 
 @cache

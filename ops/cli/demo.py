@@ -12,9 +12,7 @@ EXAMPLES = examples("memlane demo", "memlane demo --keep  # stays up until Ctrl-
 
 
 def command(
-    keep: Annotated[
-        bool, typer.Option("--keep", envvar="KEEP", help="Leave the system up until Ctrl-C.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the system up until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start a system of its own in a temporary home, and run the main job on a recorded OpenCode session.

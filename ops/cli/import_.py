@@ -13,7 +13,6 @@ from ops.cli.output import Json, examples, print_json, say
 app = typer.Typer(help="Import what agents did before.", no_args_is_help=True)
 
 
-
 @app.callback()
 def sources() -> None:
     """Import what agents did before. Importing again changes nothing."""

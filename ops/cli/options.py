@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 Group = Annotated[
     str | None,
     typer.Option(
-        "--group", "-g", show_default="MEMLANE_GROUP, else of this folder's repository", help="The shared memory to use."
+        "--group",
+        "-g",
+        show_default="MEMLANE_GROUP, else of this folder's repository",
+        help="The shared memory to use.",
     ),
 ]
 
