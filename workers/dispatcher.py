@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import redis
 from celery import bootsteps
 from celery.worker import WorkController
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from memory import lua
@@ -19,7 +20,7 @@ from memory.settings import settings
 from workers import resources
 from workers.app import app
 from workers.sweep import sweep
-from workers.wake import wake
+from workers.wake import NoRoom, wake
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Dispatcher(bootsteps.StartStopStep):
                     swept = time.monotonic()
                     sweep()
                 self._answer(resources.valkey())
-            except (RedisError, LedgerUnavailable, app.connection_errors) as error:
+            except (RedisError, LedgerUnavailable, OperationalError, NoRoom) as error:
                 log.warning("dispatcher waits seconds=%s: %s", PAUSE_SECONDS, error)
                 self._stop.wait(PAUSE_SECONDS)
             except Exception:

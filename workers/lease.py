@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 
 from memory import lua
 
+#: What a lease holds while a wake-up is under way.
+QUEUED = "queued"
 #: How long a wake-up may be under way, ms, before another one is sent.
 QUEUED_MS = 5_000
 

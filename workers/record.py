@@ -14,7 +14,7 @@ from memory.ledger.log import Entry, KnownIds, record
 from memory.settings import settings
 from workers import resources
 from workers.stage import Stage
-from workers.wake import wake_followers
+from workers.wake import ring, wake_followers
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Record(Stage):
 
     def again(self, group: str) -> None:
         """By the bell, as for an event just published: the dispatcher lets a busy lane fill a batch first."""
-        resources.valkey().lpush(lua.BELL, f"lane {group}")
+        ring(group)
 
 
 def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tuple[list[Entry], dict[str, str]]:
@@ -87,7 +87,5 @@ def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tu
 
 def _generation() -> str:
     """What tells this queue server's stream ids from those of one that was wiped: see `memory.lua.GENERATION`."""
-    client = resources.valkey()
-    while not (found := client.get(lua.GENERATION)):
-        client.set(lua.GENERATION, secrets.token_hex(8), nx=True)
-    return bytes(found).decode()
+    found: bytes = lua.run(resources.valkey(), "generation", [lua.GENERATION], [secrets.token_hex(8)])
+    return found.decode()

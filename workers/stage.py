@@ -12,7 +12,6 @@ import time
 from abc import ABC, abstractmethod
 
 from redis.exceptions import ConnectionError as ValkeyConnectionError
-from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as ValkeyTimeout
 from sqlalchemy import Connection
 
@@ -21,7 +20,7 @@ from memory.ledger.log import Slice, read
 from memory.settings import settings
 from workers import resources
 from workers.lease import Lease
-from workers.wake import wake, wake_followers
+from workers.wake import NoRoom, wake, wake_followers
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ def drain(stage: Stage, group: str) -> None:
         log.warning("fenced stage=%s group=%s: %s", stage.name, group, error)
         lease.let_go()
         return
-    except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout, OutOfMemoryError) as error:
+    except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout) as error:
         log.warning("waiting stage=%s group=%s seconds=%s: %s", stage.name, group, options.rest_seconds, error)
         rest = options.rest_seconds
     except Exception:
@@ -130,7 +129,10 @@ def drain(stage: Stage, group: str) -> None:
     lease.let_go(rest)
     if rest:
         return
-    if more:
-        wake(stage.name, group)
-    elif stage.has_work(group):
-        stage.again(group)
+    try:
+        if more:
+            wake(stage.name, group)
+        elif stage.has_work(group):
+            stage.again(group)
+    except NoRoom as error:
+        log.warning("left to the sweep stage=%s group=%s: %s", stage.name, group, error)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import redis
-from redis.exceptions import OutOfMemoryError
 
 from memory import lua
 from memory.ledger import cursors
@@ -17,7 +16,7 @@ from memory.settings import settings
 from workers import resources
 from workers.app import app
 from workers.stage import drain
-from workers.wake import wake
+from workers.wake import NoRoom, wake
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ def _wake(stage: str, groups: Sequence[str], report: Report) -> None:
         try:
             if wake(stage, group):
                 report.woken[stage] = report.woken.get(stage, 0) + 1
-        except OutOfMemoryError:
+        except NoRoom:
             # Celery can't be told. Working off lanes is what makes room, so it is done here.
             if stage != "record":
                 return

@@ -85,7 +85,13 @@ def _error(event: Event, tags: list[str]) -> None:
     )
 
 
+class _Statsd(DogStatsd):
+    def close(self) -> None:
+        """Send what is buffered, in at most two seconds, and close."""
+        self.stop(timeout=2)
+
+
 @resources.one_a_process
-def _statsd() -> DogStatsd:
+def _statsd() -> _Statsd:
     """The client: one a process, since it may not be shared across a fork."""
-    return DogStatsd()
+    return _Statsd()

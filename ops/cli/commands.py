@@ -1,8 +1,9 @@
 """All commands, put together.
 
 A command is a file `ops/cli/NAME.py` (`import_.py`, since `import` is Python's) with a function `command`, whose
-docstring is its help, and `EXAMPLES`, shown below it; or with a Typer `app` where it has commands of its own. It imports at the top nothing but typer, the standard
-library and `ops.cli.output`: the rest where it is used, so that `memlane --help` stays fast.
+docstring is its help, and `EXAMPLES`, shown below it; or with a Typer `app` where it has commands of its own. It
+imports at the top nothing but typer, the standard library and `ops.cli`: the rest where it is used, so that
+`memlane --help` stays fast.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ def everything(ledger: Ledger, group: str = "shop") -> list[Event]:
 
 
 def test_migrations_make_what_the_schema_says(ledger: Ledger) -> None:
-    """Given a new database, If it is migrated, I expect no difference to memory.ledger.schema but full text's own tables."""
+    """Given a new database, If it is migrated, I expect no difference to memory.ledger.schema but full text's own
+    tables."""
     with ledger.read() as connection:
         context = MigrationContext.configure(
             connection,
@@ -151,7 +152,8 @@ def test_times_are_kept_to_the_millisecond(ledger: Ledger, time: str) -> None:
 
 
 def test_words_are_found_in_any_form(ledger: Ledger) -> None:
-    """Given notes, I expect a question to find them by the stems of its words, whatever their case, and the best first."""
+    """Given notes, I expect a question to find them by the stems of its words, whatever their case, and the best
+    first."""
     put(
         ledger,
         [
@@ -328,7 +330,8 @@ def _locked_then_free(database_url: str) -> int:
 
 
 def test_a_connection_that_was_cut_is_replaced(postgres_server: str) -> None:
-    """Given a database server that was restarted, I expect the transaction in it to fail as unavailable, the next not."""
+    """Given a database server that was restarted, I expect the transaction in it to fail as unavailable, the next
+    not."""
     ledger = Ledger(servers.new_database(postgres_server))
     migrate(ledger)
     with pytest.raises(LedgerUnavailable), ledger.write() as connection:

@@ -129,7 +129,8 @@ def scripts_run(queue: redis.Redis) -> int:
 
 
 def test_many_events_of_one_group_keep_their_order(publisher: Publisher | Blocking, queue: redis.Redis) -> None:
-    """Given 1,200 events, If they are published in one call, I expect them in the lane in order, by 500 a round trip."""
+    """Given 1,200 events, If they are published in one call, I expect them in the lane in order, by 500 a round
+    trip."""
     publisher.publish({"type": "session.start", "data": {}})  # the server knows the script now
     before = scripts_run(queue)
 
@@ -228,7 +229,8 @@ INVALID: dict[str, tuple[Any, str]] = {
 def test_an_invalid_event_is_refused_with_its_whole_batch(
     publisher: Publisher | Blocking, queue: redis.Redis, event: Any, field: str
 ) -> None:
-    """Given a batch in which one event is invalid, I expect its place and field named, nothing written, and it counted."""
+    """Given a batch in which one event is invalid, I expect its place and field named, nothing written, and it
+    counted."""
     with pytest.raises(EventInvalid) as refused:
         publisher.publish_many([write("src/a.py"), event, write("src/b.py")])
 
@@ -261,8 +263,8 @@ def test_a_full_lane_takes_nothing(kind: Kind, queue_url: str, queue: redis.Redi
 
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_above_the_memory_mark_nothing_is_taken(kind: Kind, tmp_path: Path, size: int) -> None:
-    """Given a small server, If events are published until it is full, I expect `full` well below maxmemory, however many
-    events a call holds, and nothing written by a call that was refused."""
+    """Given a small server, If events are published until it is full, I expect `full` well below maxmemory, however
+    many events a call holds, and nothing written by a call that was refused."""
     with own_server(tmp_path / "queue", "--maxmemory", "6mb") as server, redis.Redis.from_url(server.url) as queue:
         with kind(server.url, group="shop") as publisher:
             batch: list[Publishable] = [{"type": "note", "data": {"text": "x" * 9_000}}] * size
@@ -334,7 +336,8 @@ def test_a_wrong_password(kind: Kind, queue_url: str, queue: redis.Redis) -> Non
 
 @pytest.mark.parametrize("connected", [False, True])
 def test_a_server_that_is_frozen_costs_one_timeout(kind: Kind, tmp_path: Path, connected: bool) -> None:
-    """Given a server that accepts connections and says nothing, I expect an error after the timeout, not after several."""
+    """Given a server that accepts connections and says nothing, I expect an error after the timeout, not after
+    several."""
     with own_server(tmp_path / "queue") as server, kind(server.url, group="shop", timeout=0.5) as publisher:
         if connected:
             publisher.publish(write("a"))
@@ -368,7 +371,8 @@ def test_scripts_may_be_flushed(publisher: Publisher | Blocking, queue: redis.Re
 
 
 def test_the_server_may_be_restarted_between_two_events(kind: Kind, tmp_path: Path) -> None:
-    """Given an open publisher, If the server is killed and started again, I expect the next event to be taken at once."""
+    """Given an open publisher, If the server is killed and started again, I expect the next event to be taken at
+    once."""
     with own_server(tmp_path / "queue", "--appendfsync", "always") as first:
         with kind(first.url, group="shop") as publisher:
             publisher.publish(write("a", id="a"))
