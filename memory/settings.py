@@ -52,6 +52,10 @@ class Settings(BaseSettings):
         default=3.0, gt=0, description="How long a stage waits after one of its dependencies was found to be down."
     )
 
+    attempts: int = Field(
+        default=3, ge=1, description="How often a stage tries an event that fails before it goes to the dead letters."
+    )
+
     cache_ttl_seconds: int = Field(default=300, gt=0, description="How long an answer may be served from the cache.")
     recall_tokens: int = Field(default=1_500, gt=0, description="Default token budget of a recalled context.")
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import redis
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from memory.ledger import Ledger, migrate
+from memory.ledger import Ledger, migrations
 from memory.settings import settings
-from producers.address import without_password
+from producers.address import checked, without_password
 from producers.publisher import QueueUnavailable
+
+
+class LedgerNotReady(Exception):
+    """There is no ledger yet, or its schema is not the one that this version knows; the message says what to do."""
 
 
 @contextmanager
@@ -21,10 +28,10 @@ def queue() -> Iterator[redis.Redis]:
     """The queue server.
 
     Raises:
-        NotConfigured: no address is known.
+        NotConfigured, QueueUnknown: no address is known, or it can't be understood.
         QueueUnavailable: it can't be used; also for whatever is done with it in the block.
     """
-    url = settings().valkey
+    url = checked(settings().valkey)
     client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0))
     try:
         yield client
@@ -37,14 +44,37 @@ def queue() -> Iterator[redis.Redis]:
 
 @contextmanager
 def ledger() -> Iterator[Ledger]:
-    """The ledger, its schema up to date.
+    """The ledger. Workers make it and keep its schema up to date; who only looks at it changes nothing.
 
     Raises:
         LedgerUnavailable: it can't be used.
+        LedgerNotReady: see there.
     """
-    opened = Ledger(settings().database)
+    url = settings().database
+    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    if url.startswith("sqlite:///") and not path.exists():
+        raise LedgerNotReady(f"there is no ledger at {path} yet: `memlane up` makes it, or set MEMLANE_DATABASE_URL")
+    opened = Ledger(url)
     try:
-        migrate(opened)
+        _check_schema(opened)
         yield opened
     finally:
         opened.close()
+
+
+def _check_schema(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        found = MigrationContext.configure(connection).get_current_heads()
+    known = ScriptDirectory(str(Path(migrations.__file__).parent))
+    if not found:
+        raise LedgerNotReady(f"the database at {ledger.address} holds no ledger yet: workers make it when they start")
+    if not set(found) <= {script.revision for script in known.walk_revisions()}:
+        raise LedgerNotReady(
+            f"the ledger at {ledger.address} was made by a newer version (schema {', '.join(found)}): "
+            "update Memlane on this machine, too"
+        )
+    if set(found) != set(known.get_heads()):
+        raise LedgerNotReady(
+            f"the ledger at {ledger.address} has the old schema {', '.join(found)}: "
+            "restart the workers, which bring it up to date"
+        )

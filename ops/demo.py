@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,12 +22,14 @@ from rich.markup import escape
 from memory.ledger import Ledger
 from memory.settings import settings
 from ops import clients
-from ops.cli.status import render
+from ops.demo_data import recorded_database
 from ops.imports import import_opencode
 from ops.stack import Stack
-from ops.status import Status, look
 from producers import Publisher
 from producers.recall import Recall
+
+if TYPE_CHECKING:
+    from ops.status import Status
 
 QUESTION = "why did the limiter test fail?"
 GROUP = "limiter-demo"
@@ -48,45 +49,44 @@ class Demo:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._step = 0
+        self._ending = False
 
-    def run(self, *, keep: bool) -> dict[str, Any]:
+    def run(self, *, keep: bool, done: Callable[[dict[str, Any]], None]) -> None:
         """Run all steps.
 
         Args:
-            keep: leave the system up until SIGINT or SIGTERM.
-
-        Returns:
-            What each step gave, as `memlane demo --json` prints it.
+            keep: then leave the system up until SIGINT or SIGTERM.
+            done: told what each step gave, as `memlane demo --json` prints it, once all are done.
 
         Raises:
             DemoFailed, and what starting the stack raises.
+            SystemExit: it was told to end before it was done.
         """
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the blocks below are left
+        _leave_at_signals()
         with tempfile.TemporaryDirectory(prefix="memlane-demo-") as home:
-            for name in [name for name in os.environ if name.startswith("MEMLANE_")]:
-                del os.environ[name]
-            os.environ["MEMLANE_HOME"] = home
-            settings.cache_clear()
+            _alone_in(home)
             self._say("Starting queue server, graph server, workers and Flower in a temporary home")
-            with Stack(Path(home), say=lambda line: self._console.print(f"  {escape(line)}")) as stack:
-                self._console.print(f"  {len(stack.processes)} processes, queue at {stack.addresses['valkey']}")
-                result = self._main_job(Path(home))
-                result["flower"] = stack.addresses["flower"]
-                self._console.print(f"\nFlower shows the tasks at {stack.addresses['flower']}")
-                self._console.print(f"  user memlane, password in {home}/secrets/flower")
-                if keep:
-                    self._console.print(f"\nIt stays up. Other shells: export MEMLANE_HOME={home}. Ctrl-C ends it.")
-                    _until_told()
-                return result
+            with Stack(Path(home), say=self._said) as stack:
+                try:
+                    self._console.print(f"  {len(stack.processes)} processes, queue at {stack.addresses['valkey']}")
+                    result = self._main_job(Path(home))
+                    result |= {"home": home if keep else None, "flower": stack.addresses["flower"] if keep else None}
+                    if keep:
+                        self._tell_where(home, stack)
+                    done(result)
+                    if keep:
+                        _until_told()
+                finally:
+                    # What is left is to stop everything and to remove the home, which must not be interrupted.
+                    _ignore_signals()
+                    self._console.print(f"\nStopping{'' if keep else '; KEEP=1 leaves it up, and Flower with it'}")
+                    self._ending = True
 
     def _main_job(self, home: Path) -> dict[str, Any]:
-        database = home / "opencode.db"
-        dump = files("ops.demo_data").joinpath("single-session.opencode-db.sql").read_text(encoding="utf-8")
-        with closing(sqlite3.connect(database)) as connection:
-            connection.executescript(dump)
+        from ops.tables import render
 
         self._say("Importing a recorded OpenCode session: a rate limiter, its failing test, the fix")
-        imported = import_opencode(database, GROUP)
+        imported = import_opencode(recorded_database(home), GROUP)
         kinds = ", ".join(f"{count} {type}" for type, count in imported.types.most_common())
         self._console.print(f"  {imported.types.total()} events published: {kinds}")
 
@@ -169,16 +169,62 @@ class Demo:
             time.sleep(0.05)
 
     def _look(self, ledger: Ledger) -> Status:
+        from ops.status import look
+
         with clients.queue() as queue:
             return look(queue, settings().valkey, ledger, GROUP)
+
+    def _tell_where(self, home: str, stack: Stack) -> None:
+        self._console.print(f"\nFlower shows the tasks at {stack.addresses['flower']}")
+        self._console.print(f"  user memlane, password in {home}/secrets/flower")
+        self._console.print(f"It stays up. Other shells: export MEMLANE_HOME={home}")
+        self._console.print(f"Ctrl-C ends it, or kill {os.getpid()}")
+
+    def _said(self, line: str) -> None:
+        """A line of the stack for the operator."""
+        if not self._ending:
+            self._console.print(f"  {escape(line)}")
 
     def _say(self, line: str) -> None:
         self._step += 1
         self._console.print(f"\n[bold]{self._step}. {escape(line)}[/bold]")
 
 
+#: What ends the demo; the last one where its terminal is closed.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _alone_in(home: str) -> None:
+    """See to it that nothing of the caller's environment leads elsewhere than to this home.
+
+    Done before settings are read, which importing the stages does.
+    """
+    for name in [name for name in os.environ if name.startswith("MEMLANE_") and name != "MEMLANE_DEBUG"]:
+        del os.environ[name]
+    os.environ["MEMLANE_HOME"] = home
+    # The error in the recorded session is nobody's incident.
+    os.environ["DD_DOGSTATSD_DISABLE"] = "true"
+    settings.cache_clear()
+
+
+def _leave_at_signals() -> None:
+    """Have the first signal leave all blocks, so that they clean up; others are ignored from then on."""
+
+    def leave(number: int, _: object) -> None:
+        _ignore_signals()
+        sys.exit(128 + number)
+
+    for number in _SIGNALS:
+        signal.signal(number, leave)
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _until_told() -> None:
-    """Wait for Ctrl-C; SIGTERM leaves by SystemExit."""
-    with suppress(KeyboardInterrupt):
+    """Wait for a signal."""
+    with suppress(SystemExit):
         while True:
             signal.pause()

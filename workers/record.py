@@ -11,7 +11,6 @@ from memory import lua
 from memory.events import EventInvalid, parse
 from memory.graph.facts import text_of
 from memory.ledger.log import Entry, KnownIds, record
-from memory.settings import settings
 from workers import resources
 from workers.stage import Stage
 from workers.wake import ring, wake_followers
@@ -24,14 +23,31 @@ class Record(Stage):
 
     name = queue = "record"
 
-    def step(self, group: str, token: int) -> bool:
-        client, ledger = resources.valkey(), resources.ledger()
-        found = client.xrange(lua.lane(group), count=settings().batch_size)
+    def step(self, group: str, token: int, limit: int) -> bool:
+        client = resources.valkey()
+        found = client.xrange(lua.lane(group), count=limit)
         if not found:
             # Also where the lane was emptied by hand: `pending` must not name it for ever.
             lua.run(client, "ack", [lua.lane(group), lua.PENDING], [group])
             return False
         entries, texts = _parsed(found, group)
+        self._write(group, token, entries, texts)
+        return len(entries) == limit
+
+    def position(self, group: str) -> str | None:
+        found = resources.valkey().xrange(lua.lane(group), count=1)
+        return found[0][0].decode() if found else None
+
+    def bury(self, group: str, token: int, error: str, attempts: int) -> None:
+        found = resources.valkey().xrange(lua.lane(group), count=1)
+        entries = [
+            Entry(id.decode(), None, _raw(fields).decode("utf-8", "replace"), error, attempts) for id, fields in found
+        ]
+        self._write(group, token, entries, {})
+
+    def _write(self, group: str, token: int, entries: list[Entry], texts: dict[str, str]) -> None:
+        """Commit entries to the ledger, and then delete them from the lane."""
+        client, ledger = resources.valkey(), resources.ledger()
         write = partial(
             record,
             group=group,
@@ -51,7 +67,6 @@ class Record(Stage):
         stream_ids = [entry.stream_id for entry in entries]
         lua.run(client, "ack", [lua.lane(group), lua.PENDING], [group, *stream_ids])
         wake_followers(self.name, group, {entry.event.type for entry in entries if entry.event})
-        return len(entries) == settings().batch_size
 
     def has_work(self, group: str) -> bool:
         return bool(resources.valkey().xlen(lua.lane(group)))
@@ -66,8 +81,7 @@ def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tu
     entries: list[Entry] = []
     texts: dict[str, str] = {}
     for id, fields in found:
-        # An entry that no publisher wrote is kept whole: all of its fields.
-        raw = fields.get(b"e", b" ".join(part for field in fields.items() for part in field))
+        raw = _raw(fields)
         text = raw.decode("utf-8", "replace").replace("\x00", "\ufffd")
         try:
             if b"e" not in fields:
@@ -83,6 +97,11 @@ def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tu
             # Whatever else is wrong with one event must not stop its lane.
             entries.append(Entry(id.decode(), None, text, f"could not be read: {type(error).__name__}"))
     return entries, texts
+
+
+def _raw(fields: dict[bytes, bytes]) -> bytes:
+    """What an entry holds. One that no publisher wrote is kept whole: all of its fields."""
+    return fields.get(b"e", b" ".join(part for field in fields.items() for part in field))
 
 
 def _generation() -> str:

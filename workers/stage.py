@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import TimeoutError as ValkeyTimeout
 from sqlalchemy import Connection
 
-from memory.ledger import LedgerUnavailable, cursors
+from memory.events import parse
+from memory.ledger import LedgerUnavailable, cursors, dead
 from memory.ledger.log import Slice, read
 from memory.settings import settings
 from workers import resources
 from workers.lease import Lease
+from workers.trial import Trial
 from workers.wake import NoRoom, wake, wake_followers
 
 log = logging.getLogger(__name__)
@@ -27,6 +31,15 @@ log = logging.getLogger(__name__)
 
 class DependencyDown(Exception):
     """A server that the stage needs can't be used now: the stage rests and tries again, nothing is given up."""
+
+
+class StageFailed(Exception):
+    """A stage failed at an event. Holds where, and none of the event's content: it is shown in logs and in Flower."""
+
+    def __init__(self, stage: str, group: str, error: Exception) -> None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        super().__init__(f"stage {stage} of group {group}: {type(error).__name__} in {where}")
 
 
 class Stage(ABC):
@@ -40,14 +53,26 @@ class Stage(ABC):
     types: frozenset[str] | None = None
 
     @abstractmethod
-    def step(self, group: str, token: int) -> bool:
-        """Work off at most one batch.
+    def step(self, group: str, token: int, limit: int) -> bool:
+        """Work off at most `limit` events.
 
         Returns:
-            Whether the batch was full, so that the next one may be, too.
+            Whether there were as many, so that there may be more.
 
         Raises:
             cursors.Fenced, LedgerUnavailable, DependencyDown, redis.ConnectionError, redis.TimeoutError
+        """
+
+    @abstractmethod
+    def position(self, group: str) -> str | None:
+        """Where the next event stands; None if there is none."""
+
+    @abstractmethod
+    def bury(self, group: str, token: int, error: str, attempts: int) -> None:
+        """Put the next event into the dead letters, and go on behind it.
+
+        Raises:
+            cursors.Fenced, LedgerUnavailable
         """
 
     @abstractmethod
@@ -74,14 +99,14 @@ class Follower(Stage):
     def after(self, group: str, events: Slice) -> None:
         """Effects that must happen at most once; done after the cursor was committed."""
 
-    def step(self, group: str, token: int) -> bool:
+    def step(self, group: str, token: int, limit: int) -> bool:
         ledger = resources.ledger()
         with ledger.read() as connection:
             head = cursors.position(connection, self.follows, group)
             start = cursors.position(connection, self.name, group)
             if start >= head:
                 return False
-            events = read(connection, group, start, head, self.types, settings().batch_size)
+            events = read(connection, group, start, head, self.types, limit)
         if events.events:
             self.before(group, events)
         with ledger.write() as connection:
@@ -95,40 +120,82 @@ class Follower(Stage):
         wake_followers(self.name, group, {event.type for event in events.events})
         return events.upto < head
 
+    def position(self, group: str) -> str | None:
+        with resources.ledger().read() as connection:
+            start = cursors.position(connection, self.name, group)
+            return str(start) if start < cursors.position(connection, self.follows, group) else None
+
+    def bury(self, group: str, token: int, error: str, attempts: int) -> None:
+        with resources.ledger().write() as connection:
+            start = cursors.claim(connection, self.name, group, token).seq
+            head = cursors.position(connection, self.follows, group)
+            events = read(connection, group, start, head, self.types, 1)
+            if events.events:
+                dead.bury(connection, self.name, events.events[0], events.seqs[0], error, attempts)
+            cursors.advance(connection, self.name, group, events.upto, 0)
+
+    def retry(self, letter: dead.Letter) -> None:
+        """Deal with an event that was buried, out of its order.
+
+        Raises:
+            Whatever the stage raises; the letter is then as it was.
+        """
+        event = parse(letter.event)
+        assert letter.seq is not None
+        events = Slice([event], [letter.seq], letter.seq)
+        self.before(letter.group, events)
+        with resources.ledger().write() as connection:
+            dead.remove(connection, letter)
+            self.within(connection, letter.group, events)
+            cursors.count_done(connection, self.name, letter.group)
+        self.after(letter.group, events)
+
     def has_work(self, group: str) -> bool:
         with resources.ledger().read() as connection:
             return cursors.position(connection, self.name, group) < cursors.position(connection, self.follows, group)
 
 
 def drain(stage: Stage, group: str) -> None:
-    """Work off a wake-up: "drain this stage of this group". Harmless if lost or doubled."""
-    options = settings()
-    lease = Lease(resources.valkey(), stage.name, group, options.lease_seconds)
+    """Work off a wake-up: "drain this stage of this group". Harmless if lost or doubled.
+
+    Raises:
+        StageFailed: for Celery and Flower to show; the events are tried again.
+    """
+    options, client = settings(), resources.valkey()
+    lease = Lease(client, stage.name, group, options.lease_seconds)
     if not lease.take():
         return
-    rest, more = 0.0, True
+    trial = Trial(client, stage.name, group)
+    more = True
     try:
         with lease:
+            trial.begin(options.batch_size)
             token = cursors.take_token(resources.ledger(), stage.name, group)
             end = time.monotonic() + options.turn_seconds
             # A batch that is not full means that the stage has caught up. To go on at once would be to work off a
             # steady trickle in batches of one.
             while more and time.monotonic() < end:
-                more = stage.step(group, token)
+                more = _one(stage, group, token, trial) if trial.suspects else _batch(stage, group, token)
+            trial.ended()
     except cursors.Fenced as error:
         log.warning("fenced stage=%s group=%s: %s", stage.name, group, error)
         lease.let_go()
+        trial.excused()
         return
     except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout) as error:
         log.warning("waiting stage=%s group=%s seconds=%s: %s", stage.name, group, options.rest_seconds, error)
-        rest = options.rest_seconds
-    except Exception:
-        # Whatever else goes wrong must not spin: the sweep wakes the stage again after the rest.
         lease.let_go(options.rest_seconds)
-        raise
-    lease.let_go(rest)
-    if rest:
+        trial.excused()
         return
+    except Exception as error:
+        failure = StageFailed(stage.name, group, error)
+        trial.failed(f"{type(error).__name__}: {error}")
+        # A batch is looked into at once; an event that fails by itself must not spin.
+        lease.let_go(options.rest_seconds if trial.suspects else 0)
+        if not trial.suspects:
+            wake(stage.name, group)
+        raise failure from None
+    lease.let_go()
     try:
         if more:
             wake(stage.name, group)
@@ -136,3 +203,23 @@ def drain(stage: Stage, group: str) -> None:
             stage.again(group)
     except NoRoom as error:
         log.warning("left to the sweep stage=%s group=%s: %s", stage.name, group, error)
+
+
+def _batch(stage: Stage, group: str, token: int) -> bool:
+    return stage.step(group, token, settings().batch_size)
+
+
+def _one(stage: Stage, group: str, token: int, trial: Trial) -> bool:
+    """Deal with one suspect; bury it if it was tried too often."""
+    position = stage.position(group)
+    if position is None:
+        trial.suspects = 0
+        return False
+    attempts = trial.attempt(position)
+    if attempts > settings().attempts:
+        stage.bury(group, token, trial.error(), attempts - 1)
+        log.error("buried stage=%s group=%s position=%s attempts=%s", stage.name, group, position, attempts - 1)
+    else:
+        stage.step(group, token, 1)
+    trial.passed()
+    return True

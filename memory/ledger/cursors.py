@@ -68,6 +68,14 @@ def advance(connection: Connection, stage: str, group: str, seq: int, done: int)
     )
 
 
+def count_done(connection: Connection, stage: str, group: str) -> None:
+    """Count one event of interest as dealt with that is behind the cursor: one that was buried, and retried."""
+    cursor = stage_cursors.c
+    connection.execute(
+        update(stage_cursors).where(cursor.group_id == group, cursor.stage == stage).values(done=cursor.done + 1)
+    )
+
+
 def position(connection: Connection, stage: str, group: str) -> int:
     """Seq of the last event that a stage of a group has dealt with; 0 where it has not begun."""
     cursor = stage_cursors.c

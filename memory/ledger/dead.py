@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, insert, select
 
+from memory.events import Event
 from memory.ledger.schema import dead_letters
 
 
@@ -41,6 +43,32 @@ class Letter:
             "attempts": self.attempts,
             "time": self.time,
         }
+
+
+def bury(connection: Connection, stage: str, event: Event, seq: int, error: str, attempts: int) -> None:
+    """Write an event of the ledger to the dead letters of a stage."""
+    connection.execute(
+        insert(dead_letters).values(
+            group_id=event.group,
+            stage=stage,
+            event_id=event.id,
+            seq=seq,
+            error=error,
+            attempts=attempts,
+            event=event.encode().decode(),
+            time=int(time.time() * 1000),
+        )
+    )
+
+
+def remove(connection: Connection, letter: Letter) -> None:
+    """Delete a dead letter.
+
+    Raises:
+        NoSuchLetter: somebody else has.
+    """
+    if connection.execute(delete(dead_letters).where(dead_letters.c.n == letter.n)).rowcount != 1:
+        raise NoSuchLetter(f"dead letter {letter.n} is gone: somebody else dealt with it")
 
 
 def letters(connection: Connection, *, group: str | None, stage: str | None, limit: int) -> list[Letter]:

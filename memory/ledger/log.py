@@ -26,6 +26,7 @@ class Entry:
     event: Event | None
     raw: str
     error: str = ""
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def _dead(entry: Entry, group: str, now: int) -> dict[str, Any]:
         "seq": None,
         "stream_id": entry.stream_id,
         "error": entry.error,
-        "attempts": 1,
+        "attempts": entry.attempts,
         "event": entry.raw,
         "time": now,
     }

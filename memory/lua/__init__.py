@@ -45,6 +45,11 @@ def lease(stage: str, group: str) -> str:
     return f"{PREFIX}lease:{stage}:{group}"
 
 
+def trial(stage: str, group: str) -> str:
+    """Hash with a TTL: how often a stage of a group was tried without success; see `workers/trial.py`."""
+    return f"{PREFIX}trial:{stage}:{group}"
+
+
 def captured(group: str) -> str:
     """Hash of counters for the books: `captured`, `refused`."""
     return f"{PREFIX}captured:{group}"

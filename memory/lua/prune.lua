@@ -8,7 +8,7 @@
 -- Returns how many were forgotten.
 
 local time = redis.call('TIME')
-local expired = redis.call('ZRANGEBYSCORE', KEYS[2], 0, time[1] * 1000, 'LIMIT', 0, ARGV[1])
+local expired = redis.call('ZRANGEBYSCORE', KEYS[2], 0, time[1] * 1000 + math.floor(time[2] / 1000), 'LIMIT', 0, ARGV[1])
 if #expired > 0 then
   redis.call('ZREM', KEYS[1], unpack(expired))
   redis.call('ZREM', KEYS[2], unpack(expired))

@@ -12,7 +12,9 @@ EXAMPLES = examples("memlane demo", "memlane demo --keep  # stays up until Ctrl-
 
 
 def command(
-    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the system up until Ctrl-C.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", envvar="KEEP", metavar="", help="Leave the system up until Ctrl-C.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start a system of its own in a temporary home, and run the main job on a recorded OpenCode session.
@@ -22,6 +24,4 @@ def command(
     """
     from ops.demo import Demo
 
-    result = Demo(console(quiet=as_json)).run(keep=keep)
-    if as_json:
-        print_json(result)
+    Demo(console(quiet=as_json)).run(keep=keep, done=print_json if as_json else lambda _: None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ops.cli.options import progress
+from ops.cli.options import checked_group, progress
 from ops.cli.output import Json, examples, print_json, say
+from ops.text import counted, plain
 
 app = typer.Typer(help="Import what agents did before.", no_args_is_help=True)
 
@@ -36,14 +38,19 @@ def opencode(
     """
     from ops.imports import import_opencode
 
+    # Skipped rows are told at the end, not while the bar is drawn.
+    logging.getLogger("producers.opencode_db").addHandler(logging.NullHandler())
+    name = checked_group(group)
     with progress("importing") as bar:
-        result = import_opencode(path, group, lambda done, of: bar.update(bar.task_ids[0], completed=done, total=of))
+        task = bar.task_ids[0]
+        result = import_opencode(path, name, lambda done, of: bar.update(task, completed=done, total=of))
     if as_json:
         print_json(result.as_json())
         return
     for line in result.skipped:
-        say(f"skipped {line}")
+        say(f"skipped {plain(line)}")
     groups = ", ".join(sorted(result.groups)) or "no group"
-    typer.echo(f"published {result.types.total()} events of {len(result.sessions)} sessions into {groups}")
+    sessions = counted(len(result.sessions), "session")
+    typer.echo(f"published {counted(result.types.total(), 'event')} of {sessions} into {groups}")
     for type, count in result.types.most_common():
         typer.echo(f"  {count:6,}  {type}")

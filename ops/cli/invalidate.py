@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.options import Group, group_or_default
+from ops.cli.options import Group, group_or_default, progress
 from ops.cli.output import Json, examples, print_json
+from ops.text import counted
 
 EXAMPLES = examples(
     "memlane invalidate 'src/**/*.py'",
@@ -28,8 +29,9 @@ def command(
     from ops.invalidation import invalidate
 
     name = group_or_default(group)
-    dropped = invalidate(name, glob, deadline)
+    with progress("waiting for a worker"):
+        dropped = invalidate(name, glob, deadline)
     if as_json:
         print_json({"group": name, "glob": glob, "dropped": dropped})
     else:
-        typer.echo(f"dropped {dropped} paths in {name}")
+        typer.echo(f"dropped {counted(dropped, 'path')} in {name}")

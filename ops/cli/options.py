@@ -25,6 +25,11 @@ Group = Annotated[
     ),
 ]
 
+#: The group that a command is limited to.
+OnlyGroup = Annotated[
+    str | None, typer.Option("--group", "-g", show_default="all groups", help="Only this shared memory.")
+]
+
 
 def group_or_default(group: str | None) -> str:
     """The group that was named, else that of the working folder.
@@ -34,7 +39,34 @@ def group_or_default(group: str | None) -> str:
     """
     from producers.group import group_of
 
-    return group_of(Path.cwd(), {"MEMLANE_GROUP": group} if group else os.environ)
+    return checked_group(group) or group_of(Path.cwd(), os.environ)
+
+
+def checked_group(group: str | None) -> str | None:
+    """The group that was named, if one was.
+
+    Raises:
+        GroupInvalid: the name can't be a group's.
+    """
+    from producers.group import GROUP, GroupInvalid
+
+    if group is not None and not GROUP.fullmatch(group):
+        raise GroupInvalid(f"--group is {group[:80]!r}: a group is 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")
+    return group
+
+
+def project_root() -> Path:
+    """Top of the working tree that the working folder is in, which stored paths are relative to; outside of git, the
+    working folder."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+
+
+def stored_path(path: Path) -> str:
+    """A path as the user gave it, seen from the working folder, in the form in which paths are stored."""
+    from memory.events import normal_path
+
+    return normal_path(Path.cwd().joinpath(path).as_posix(), project_root().as_posix())
 
 
 @contextmanager

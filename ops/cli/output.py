@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: The option every command has.
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+#: The option every command has. An empty metavar, here and elsewhere: a flag takes no value.
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Answer with one JSON object on stdout.")]
 
 
 def print_json(answer: dict[str, Any]) -> None:

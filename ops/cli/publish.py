@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ops.cli.options import Group, group_or_default, progress
 from ops.cli.output import Json, examples, print_json, say
+from ops.text import counted
 
 if TYPE_CHECKING:
+    from memory.events import Event
     from producers import Publisher
 
 EXAMPLES = examples(
@@ -20,8 +25,12 @@ EXAMPLES = examples(
     "memlane publish --stdin < events.jsonl  # one event a line; refused lines are named, the rest goes through",
 )
 
-#: Lines of a stream that are published in one round trip.
-LINES = 200
+#: Most of stdin that is taken in at once, bytes. What came in together is published together.
+BLOCK = 64 * 1024
+
+
+class StreamBroken(Exception):
+    """The events on stdin were published up to some line only; the message says why, and up to which."""
 
 
 def command(
@@ -31,7 +40,9 @@ def command(
     agent: Annotated[str | None, typer.Option(help="Agent it happened to.")] = None,
     project: Annotated[Path | None, typer.Option(help="Project root; paths are stored relative to it.")] = None,
     source: Annotated[str, typer.Option(help="What made the event, if it does not say so itself.")] = "memlane-cli",
-    stdin: Annotated[bool, typer.Option("--stdin", help="Read events from stdin, one JSON object a line.")] = False,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", metavar="", help="Read events from stdin, one JSON object a line.")
+    ] = False,
     group: Group = None,
     as_json: Json = False,
 ) -> None:
@@ -49,61 +60,88 @@ def command(
         else:
             event = {"type": type, "session": session, "agent": agent, "data": parse_object(data, "data")}
             event["project"] = str(project.resolve()) if project else None
-            answer = {"group": publisher.group, "published": 1, "refused": [], "ids": [publisher.publish(event)]}
+            answer = _answer([publisher.publish(event)], Counter([publisher.group]), [])
     if as_json:
         print_json(answer)
     else:
-        typer.echo(f"published {answer['published']} into the lane of {answer['group']}")
+        lanes = ", ".join(f"{count:,} into the lane of {name}" for name, count in answer["groups"].items())
+        typer.echo(f"published {lanes or 'nothing'}")
+        if answer["refused"]:
+            say(f"refused {counted(len(answer['refused']), 'line')}, named above")
     if answer["refused"]:
         raise typer.Exit(1)
 
 
-def parse_object(text: str, field: str) -> dict[str, Any]:
+def parse_object(text: str, option: str) -> dict[str, Any]:
     """The JSON object that an option holds.
 
     Raises:
-        EventInvalid: it holds something else; the message names the field.
+        EventInvalid: it holds something else; the message names the option.
     """
     from memory.events import EventInvalid
 
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise EventInvalid(f'{field}: not a JSON object: give one such as \'{{"path": "src/cart.py"}}\'')
+        raise EventInvalid(f'--{option} is not a JSON object: give one such as \'{{"path": "src/cart.py"}}\'')
     return value
 
 
 def _stream(publisher: Publisher) -> dict[str, Any]:
-    """Publish stdin's lines, some at a time, as they come."""
-    from memory.events import Event, EventInvalid
+    """Publish stdin's lines as they come.
+
+    Raises:
+        StreamBroken: the queue server went away, or is full.
+    """
+    from memory.events import EventInvalid
+    from producers import QueueFull, QueueUnavailable
 
     ids: list[str] = []
+    groups: Counter[str] = Counter()
     refused: list[dict[str, Any]] = []
-    waiting: list[Event] = []
-
-    def send() -> None:
-        ids.extend(publisher.publish_many(waiting))
-        bar.update(bar.task_ids[0], advance=len(waiting))
-        waiting.clear()
-
+    number = sent = 0
     with progress("publishing") as bar:
-        for number, line in enumerate(sys.stdin.buffer, 1):
-            if not line.strip():
-                continue
+        for lines in _lines(cast(BufferedReader, sys.stdin.buffer)):
+            events: list[Event] = []
+            before = len(refused)
+            for line in lines:
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    events.append(publisher.check(line))
+                except EventInvalid as error:
+                    refused.append({"line": number, "error": str(error)})
+                    say(f"line {number}: {error}")
+            if len(refused) > before:
+                publisher.count_refused(len(refused) - before)
             try:
-                event = publisher.check(line)
-                event.encode()
-            except EventInvalid as error:
-                refused.append({"line": number, "error": str(error)})
-                say(f"line {number}: {error}")
-                continue
-            waiting.append(event)
-            if len(waiting) >= LINES:
-                send()
-        if waiting:
-            send()
-    if refused:
-        publisher.count_refused(len(refused))
-    return {"group": publisher.group, "published": len(ids), "refused": refused, "ids": ids}
+                ids += publisher.publish_many(events)
+            except (QueueFull, QueueUnavailable) as error:
+                raise StreamBroken(
+                    f"{error}; lines up to {sent} are published, those from {sent + 1} to {number} perhaps in part"
+                ) from error
+            sent = number
+            groups.update(event.group for event in events)
+            bar.update(bar.task_ids[0], advance=len(events))
+    return _answer(ids, groups, refused)
+
+
+def _lines(stdin: BufferedReader) -> Iterator[list[bytes]]:
+    """Whole lines without their ends; those that came in together in one list."""
+    begun: list[bytes] = []
+    while block := stdin.read1(BLOCK):
+        first, *others = block.split(b"\n")
+        begun.append(first)
+        if others:
+            yield [b"".join(begun), *others[:-1]]
+            begun = [others[-1]]
+    if any(begun):
+        yield [b"".join(begun)]
+
+
+def _answer(ids: list[str], groups: Counter[str], refused: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `memlane publish --json` prints."""
+    return {"published": len(ids), "groups": dict(sorted(groups.items())), "refused": refused, "ids": ids}

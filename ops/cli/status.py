@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.options import Group
+from ops.cli.options import OnlyGroup, checked_group
 from ops.cli.output import Json, console, examples, print_json
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ops.status import Status
 
-EXAMPLES = examples("memlane status", "memlane status --watch", "memlane status --group shop-3f2a91bc --json")
+EXAMPLES = examples(
+    "memlane status",
+    "memlane status --watch",
+    "memlane status --watch --json  # one line every second",
+    "memlane status --group shop-3f2a91bc --json",
+)
 
 #: Pause between two looks of --watch, s.
 WATCH_SECONDS = 1.0
 
 
 def command(
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
-    group: Group = None,
+    watch: Annotated[bool, typer.Option("--watch", metavar="", help="Look again every second, until Ctrl-C.")] = False,
+    group: OnlyGroup = None,
     as_json: Json = False,
 ) -> None:
     """Show the books: what was captured, and what became of it.
@@ -35,56 +39,45 @@ def command(
     from ops import clients
     from ops.status import look
 
+    only = checked_group(group)
     with clients.queue() as queue, clients.ledger() as ledger:
-        found = look(queue, settings().valkey, ledger, group)
-        if watch and not as_json:
-            _watch(lambda: look(queue, settings().valkey, ledger, group))
+
+        def found() -> Status:
+            return look(queue, settings().valkey, ledger, only)
+
+        if watch:
+            _watch(found, as_json)
             return
+        status = found()
     if as_json:
-        print_json(found.as_json())
+        print_json(status.as_json())
     else:
-        console().print(render(found))
-    if not found.balanced:
+        from ops.tables import render
+
+        console().print(render(status))
+    if not status.balanced:
         raise typer.Exit(1)
 
 
-def _watch(look: object) -> None:
+def _watch(found: Callable[[], Status], as_json: bool) -> None:
+    """Show the status again and again, in place on a terminal, until Ctrl-C."""
     from rich.live import Live
 
-    assert callable(look)
-    with Live(render(look()), auto_refresh=False) as live:
-        try:
+    from ops.tables import render
+
+    out = console()
+    try:
+        if as_json or not out.is_terminal:
             while True:
+                status = found()
+                if as_json:
+                    print_json(status.as_json())
+                else:
+                    out.print(render(status), "")
                 time.sleep(WATCH_SECONDS)
-                live.update(render(look()), refresh=True)
-        except KeyboardInterrupt:
-            return
-
-
-def render(status: Status) -> RenderableType:
-    """The status as tables for a terminal."""
-    from rich.console import Group as Lines
-    from rich.table import Table
-
-    groups = Table(box=None, pad_edge=False, header_style="dim")
-    columns = ("captured", "recorded", "duplicates", "pending", "dead", "refused")
-    groups.add_column("group")
-    for column in (*columns, "cache hits", "misses", "books"):
-        groups.add_column(column, justify="right")
-    for group in status.groups:
-        terms = [f"{getattr(group, column):,}" for column in columns]
-        verdict = "balance" if group.balanced else f"[red]off by {group.off_by:+,}[/red]"
-        groups.add_row(group.group, *terms, f"{group.cache_hits:,}", f"{group.cache_misses:,}", verdict)
-    stages = Table(box=None, pad_edge=False, header_style="dim")
-    stages.add_column("stage")
-    for column in ("of interest", "done", "pending", "dead"):
-        stages.add_column(column, justify="right")
-    for stage in status.as_json()["stages"]:
-        stages.add_row(stage["stage"], *(f"{stage[term]:,}" for term in ("interest", "done", "pending", "dead")))
-    queue = status.queue
-    most = f" of {queue['maxmemory'] / 2**20:,.0f}" if queue["maxmemory"] else ""
-    line = (
-        f"queue {queue['address']}  {queue['used_memory'] / 2**20:,.1f}{most} MiB  "
-        f"{queue['pending_groups']} lanes waiting, the oldest event for {queue['oldest_age']:.1f} s"
-    )
-    return Lines(line, f"ledger {status.ledger}", "", groups, "", stages)
+        with Live(render(found()), console=out, auto_refresh=False) as live:
+            while True:
+                live.update(render(found()), refresh=True)
+                time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.options import Group, group_or_default
+from ops.cli.options import Group, group_or_default, project_root, stored_path
 from ops.cli.output import Json, examples, print_json
 
 EXAMPLES = examples(
@@ -34,12 +34,12 @@ def command(
     if type:
         data["kind"] = type
     if path:
-        data["path"] = path.as_posix()
-    if metadata:
+        data["path"] = stored_path(path)
+    if metadata is not None:
         data["metadata"] = parse_object(metadata, "metadata")
     with Publisher(source="memlane-cli", group=group_or_default(group)) as publisher:
-        event = {"type": "user.request", "session": session, "agent": agent, "project": str(Path.cwd()), "data": data}
-        id = publisher.publish(event)
+        event = {"type": "user.request", "session": session, "agent": agent, "project": str(project_root())}
+        id = publisher.publish({**event, "data": data})
     if as_json:
         print_json({"group": publisher.group, "id": id})
     else:

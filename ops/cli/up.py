@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.cli.options import progress
 from ops.cli.output import Json, console, examples, print_json, say
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def command(
         typer.Option(min=0, max=65535, show_default="5555 or a free one", help="Port of Flower; 0: any free one."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="How many Celery workers serve the lanes.")] = 1,
-    flower: Annotated[bool, typer.Option(help="Run Flower, which shows tasks and workers in the browser.")] = True,
+    flower: Annotated[
+        bool, typer.Option(metavar="", help="Run Flower, which shows tasks and workers in the browser.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Start the whole system on this machine: queue server, graph server, workers, Flower.
@@ -53,7 +56,13 @@ def command(
             say(f"{variable} is set: this stack doesn't use it, but other commands will go there; unset it")
     home = Settings().home
     stack = Stack(home, valkey_port=port, flower_port=flower_port, workers=workers, flower=flower, say=say)
-    stack.run_until_signal(lambda: print_json(_answer(stack)) if as_json else _print_table(stack))
+    with progress("starting") as bar:
+
+        def ready() -> None:
+            bar.stop()
+            print_json(_answer(stack)) if as_json else _print_table(stack)
+
+        stack.run_until_signal(ready)
 
 
 def _answer(stack: Stack) -> dict[str, Any]:
@@ -70,7 +79,9 @@ def _answer(stack: Stack) -> dict[str, Any]:
 
 
 def _print_table(stack: Stack) -> None:
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     out = console()
     addresses = {"valkey": stack.addresses["valkey"], "falkordb": stack.addresses["graph"]}
@@ -81,12 +92,12 @@ def _print_table(stack: Stack) -> None:
     table.add_column("address", overflow="fold")
     for process in stack.processes:
         name = process["name"]
-        table.add_row(name, str(process["pid"]), process["purpose"], addresses.get(name, ""))
+        table.add_row(name, str(process["pid"]), process["purpose"], Text(addresses.get(name, "")))
     out.print(table)
     out.print()
     if flower := stack.addresses.get("flower"):
-        out.print(f"Flower  {flower} (user memlane, password in {stack.home / 'secrets' / 'flower'})")
-    out.print(f"Logs    {stack.home / 'logs'}")
+        out.print(f"Flower  {flower} (user memlane, password in {escape(str(stack.home / 'secrets' / 'flower'))})")
+    out.print(f"Logs    {escape(str(stack.home / 'logs'))}")
     out.print(f"Stop    Ctrl-C, or kill {os.getpid()}")
     if stack.home != Path("~/.memlane").expanduser():
-        out.print(f"Other shells and agents need  export MEMLANE_HOME={shlex.quote(str(stack.home))}")
+        out.print(f"Other shells and agents need  export MEMLANE_HOME={escape(shlex.quote(str(stack.home)))}")

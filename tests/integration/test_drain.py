@@ -46,6 +46,10 @@ OPTIONS = {
     "MEMLANE_SWEEP_SECONDS": "0.1",
 }
 
+#: What is not about the database runs on one kind of it.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
 
 @pytest.fixture
 def environ(queue_url: str, database_url: str, tmp_path: Path) -> dict[str, str]:
@@ -358,14 +362,15 @@ def test_a_fenced_worker_writes_nothing(
     newest = cursors.take_token(ledger, name, GROUP)
 
     with pytest.raises(cursors.Fenced):
-        STAGES[name].step(GROUP, stale)
+        STAGES[name].step(GROUP, stale, 500)
     assert position(ledger, name) == 0
     assert queue.xlen(lua.lane(GROUP)) == before
 
-    STAGES[name].step(GROUP, newest)
+    STAGES[name].step(GROUP, newest, 500)
     assert position(ledger, name) == 1
 
 
+@on_postgresql
 def test_a_worker_that_was_stopped_in_the_middle_is_fenced(
     queue: redis.Redis, publisher: Publisher, ledger: Ledger, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -457,6 +462,7 @@ def test_a_lost_lease_is_not_taken_back(queue: redis.Redis) -> None:
     assert queue.pttl(key) > 3_000
 
 
+@on_sqlite
 def test_a_dead_workers_lane_is_taken_over(
     queue: redis.Redis, publisher: Publisher, ledger: Ledger, environ: dict[str, str], worker: None, tmp_path: Path
 ) -> None:
@@ -497,6 +503,7 @@ def token(ledger: Ledger) -> int:
 # No event is slept over
 
 
+@on_sqlite
 def test_an_event_published_while_a_drain_ends_is_not_slept_over(
     queue: redis.Redis, queue_url: str, ledger: Ledger, worker: None
 ) -> None:
@@ -520,7 +527,7 @@ def test_an_event_published_while_a_drain_ends_is_not_slept_over(
         thread.start()
     try:
         with Publisher(queue_url, group=GROUP) as publisher:
-            for n in range(300):
+            for n in range(200):
                 publisher.publish(note(f"e{n}"))
                 # Looked at without a pause, so that the next one comes the moment the lane is empty.
                 end = time.monotonic() + servers.START_SECONDS
@@ -531,7 +538,7 @@ def test_an_event_published_while_a_drain_ends_is_not_slept_over(
         for thread in crew:
             thread.join()
     assert failed == []
-    assert recorded(ledger) == [f"e{n}" for n in range(300)]
+    assert recorded(ledger) == [f"e{n}" for n in range(200)]
 
 
 def test_a_wake_up_is_announced_once(queue: redis.Redis) -> None:
@@ -627,6 +634,7 @@ def url_of(queue: redis.Redis) -> str:
     return f"redis://:{options['password']}@{options['host']}:{options['port']}"
 
 
+@on_sqlite
 def test_the_graph_is_away(
     queue: redis.Redis, publisher: Publisher, ledger: Ledger, environ: dict[str, str], graph_url: str, group: str
 ) -> None:
@@ -737,6 +745,7 @@ def test_lost_lanes_are_looked_for_in_pages(queue: redis.Redis, ledger: Ledger, 
     assert swept().lost == ["g0000", "g0999"], "and from the beginning again"
 
 
+@on_sqlite
 def test_lanes_that_can_not_be_woken_do_not_hide_the_others(queue: redis.Redis, worker: None) -> None:
     """Given as many old lanes as one round looks at, all of which rest, I expect a lane behind them to be woken in the
     next round."""
@@ -752,12 +761,14 @@ def test_lanes_that_can_not_be_woken_do_not_hide_the_others(queue: redis.Redis, 
     assert queue.exists(lua.lease("record", "last"))
 
 
+@on_sqlite
 def test_a_young_lane_is_left_to_its_own_ring(queue: redis.Redis, publisher: Publisher, worker: None) -> None:
     publisher.publish_many(notes("a"))
 
     assert swept().woken == {}
 
 
+@on_sqlite
 def test_only_one_dispatcher_sweeps(queue: redis.Redis, environ: dict[str, str]) -> None:
     with workers_here({**environ, "MEMLANE_SWEEP_SECONDS": "30"}):
         assert sweep() is not None
@@ -779,6 +790,7 @@ def test_stages_behind_the_ledger_are_woken(
     assert swept().woken == dict.fromkeys(following, 1)
 
 
+@on_sqlite
 def test_a_queue_that_nobody_serves_does_not_grow(queue: redis.Redis, publisher: Publisher, worker: None) -> None:
     """Given ten thousand wake-ups that nobody takes, I expect the sweep to add none, though the lane waits."""
     publisher.publish_many(notes("a"))
@@ -794,6 +806,7 @@ def test_a_queue_that_nobody_serves_does_not_grow(queue: redis.Redis, publisher:
 # Real workers
 
 
+@on_postgresql
 def test_a_running_worker_recovers_from_everything_at_once(
     queue: redis.Redis, publisher: Publisher, ledger: Ledger, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -813,6 +826,7 @@ def test_a_running_worker_recovers_from_everything_at_once(
         servers.wait_until(lambda: position(ledger, "index") == 3, "the stage behind it")
 
 
+@on_sqlite
 def test_lanes_are_drained_at_the_memory_limit(environ: dict[str, str], tmp_path: Path) -> None:
     """Given a worker, and a queue server that has come to its memory limit, so that Celery can't send a thing, I expect
     the lane to be drained all the same: that is what makes room."""

@@ -141,8 +141,8 @@ def test_what_is_recorded_is_read_whole(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize(
     "time",
-    [f"2026-11-21T10:00:00.{ms:03d}Z" for ms in (1, 9, 57, 123, 299, 999)]
-    + ["1969-12-31T23:59:59.999Z", "0001-01-01T00:00:00.001Z", "9999-12-31T23:59:59.999Z"],
+    [f"2026-11-21T10:00:00.{ms:03d}Z" for ms in (1, 999)]
+    + ["2039-02-13T17:18:58.423Z", "1969-12-31T23:59:59.999Z", "0001-01-01T00:00:00.001Z", "9999-12-31T23:59:59.999Z"],
 )
 def test_times_are_kept_to_the_millisecond(ledger: Ledger, time: str) -> None:
     put(ledger, [event("x", time=time)])

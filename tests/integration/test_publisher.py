@@ -261,12 +261,13 @@ def test_a_full_lane_takes_nothing(kind: Kind, queue_url: str, queue: redis.Redi
         assert queue.xlen(lua.lane("shop")) == 3
 
 
-@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("size", [1, 2, 100])
 def test_above_the_memory_mark_nothing_is_taken(kind: Kind, tmp_path: Path, size: int) -> None:
     """Given a small server, If events are published until it is full, I expect `full` well below maxmemory, however
     many events a call holds, and nothing written by a call that was refused."""
     with own_server(tmp_path / "queue", "--maxmemory", "6mb") as server, redis.Redis.from_url(server.url) as queue:
         with kind(server.url, group="shop") as publisher:
+            publisher.publish(write("odd"))
             batch: list[Publishable] = [{"type": "note", "data": {"text": "x" * 9_000}}] * size
             with pytest.raises(QueueFull, match="memory"):
                 for _ in range(2_000):
@@ -275,7 +276,7 @@ def test_above_the_memory_mark_nothing_is_taken(kind: Kind, tmp_path: Path, size
             memory = queue.info("memory")
             assert 0.7 < memory["used_memory"] / memory["maxmemory"] < 0.95
             length = queue.xlen(lua.lane("shop"))
-            assert length % size == 0
+            assert (length - 1) % size == 0
             assert counters(queue) == {"captured": length}
             with pytest.raises(QueueFull, match=server.address):
                 publisher.publish_many(batch)

@@ -1,0 +1,215 @@
+"""Poison: an event at which a stage fails, or that kills its worker, must not stop the stage, nor take others with it.
+
+The stage of these tests takes the place of `index`, with its name, cursor and books, and fails at events whose task says
+so. A worker dies for real: in a process of its own, by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Connection, select
+
+from memory import lua
+from memory.ledger import Ledger, LedgerUnavailable, books, cursors, dead
+from memory.ledger.log import Slice
+from memory.ledger.schema import dead_letters
+from memory.settings import settings
+from producers import Publisher
+from tests import servers
+from tests.workers_here import workers_here
+from workers.stage import DependencyDown, StageFailed, drain
+from workers.stages import STAGES, Index
+
+GROUP = "shop"
+
+
+class Picky(Index):
+    """Indexes, but fails at tasks that begin with `poison`, dies at `deadly`, and waits while `away`."""
+
+    away = False
+
+    def before(self, group: str, events: Slice) -> None:
+        if self.away:
+            raise DependencyDown("a server that it needs is away")
+        for event in events.events:
+            if event.data["task"].startswith("poison"):
+                raise ValueError(f"can't stand {event.data['task']}")
+            if event.data["task"].startswith("deadly"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def environ(queue_url: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "MEMLANE_HOME": str(tmp_path),
+        "MEMLANE_VALKEY_URL": queue_url,
+        "MEMLANE_DATABASE_URL": database_url,
+        "MEMLANE_DATADOG": "false",
+        "MEMLANE_REST_SECONDS": "0.05",
+        "MEMLANE_LEASE_SECONDS": "0.5",
+    }
+
+
+@pytest.fixture
+def worker(environ: dict[str, str], ledger: Ledger) -> Iterator[None]:
+    with workers_here(environ):
+        yield
+
+
+def given(queue_url: str, tasks: list[str]) -> None:
+    """Events in the ledger, one a task."""
+    events = [{"id": task, "type": "completion", "data": {"task": task}} for task in tasks]
+    with Publisher(queue_url, source="test", group=GROUP) as publisher:
+        publisher.publish_many(events)
+    drain(STAGES["record"], GROUP)
+
+
+def buried(ledger: Ledger) -> list[tuple[str, str, int]]:
+    with ledger.read() as connection:
+        query = select(dead_letters.c.event_id, dead_letters.c.error, dead_letters.c.attempts)
+        return [tuple(row) for row in connection.execute(query.order_by(dead_letters.c.n))]
+
+
+def indexed(connection: Connection) -> int:
+    """Events that can be found."""
+    found: int = connection.exec_driver_sql(
+        "SELECT count(*) FROM event_search"
+        if connection.dialect.name == "postgresql"
+        else "SELECT count(*) FROM event_search_docsize"
+    ).scalar_one()
+    return found
+
+
+def until_done(stage: Picky, ledger: Ledger, events: int) -> int:
+    """Drain again and again, as the sweep would have it done.
+
+    Returns:
+        How many drains failed.
+    """
+    failures = 0
+
+    def done() -> bool:
+        nonlocal failures
+        try:
+            drain(stage, GROUP)
+        except StageFailed:
+            failures += 1
+        with ledger.read() as connection:
+            return cursors.position(connection, "index", GROUP) == events
+
+    servers.wait_until(done, "the stage to get through", 30)
+    return failures
+
+
+def test_poison_is_isolated_and_buried(queue_url: str, ledger: Ledger, worker: None) -> None:
+    """Given 600 events with two poison ones among them, I expect those two in the dead letters after three attempts each,
+    whole and with their error, all others dealt with once, and the books even."""
+    tasks = [f"task{n}" for n in range(600)]
+    tasks[123], tasks[456] = "poison123", "poison456"
+    given(queue_url, tasks)
+    stage = Picky()
+    failures = until_done(stage, ledger, 600)
+    assert buried(ledger) == [
+        ("poison123", "ValueError: can't stand poison123", 3),
+        ("poison456", "ValueError: can't stand poison456", 3),
+    ]
+    assert failures <= 8, "one for each batch it was found in, three for each poison"
+    with ledger.read() as connection:
+        found = books.of_stage(connection, "index", GROUP, None)
+        assert (found.interest, found.done, found.pending, found.dead) == (600, 598, 0, 2)
+        assert indexed(connection) == 598
+        letter = dead.letters(connection, group=GROUP, stage="index", limit=1)[0]
+    assert '"task":"poison456"' in letter.event
+    assert letter.seq == 457
+
+
+def test_what_failed_says_where_and_not_what(queue_url: str, ledger: Ledger, worker: None) -> None:
+    """Given a poison event, I expect the task's failure, which logs and Flower show, to hold nothing of the event."""
+    given(queue_url, ["poison-s3cret"])
+    with pytest.raises(StageFailed) as failed:
+        drain(Picky(), GROUP)
+    assert "s3cret" not in str(failed.value)
+    assert "ValueError in test_poison.py" in str(failed.value)
+    assert failed.value.__suppress_context__
+
+
+def test_an_event_that_kills_its_worker_is_buried(
+    queue: redis.Redis, queue_url: str, ledger: Ledger, worker: None, environ: dict[str, str]
+) -> None:
+    """Given an event that kills every worker that works on it, I expect it in the dead letters after three deaths and the
+    one that found it, and all others dealt with."""
+    given(queue_url, [*(f"task{n}" for n in range(40)), "deadly", *(f"more{n}" for n in range(40))])
+    script = f"from tests.integration.test_poison import Picky, drain; drain(Picky(), {GROUP!r})"
+    deaths = 0
+
+    def done() -> bool:
+        nonlocal deaths
+        servers.wait_until(lambda: not queue.exists(lua.lease("index", GROUP)), "the dead worker's lease to run out", 5)
+        ran = subprocess.run([sys.executable, "-c", script], env={**os.environ, **environ}, check=False)
+        deaths += ran.returncode == -signal.SIGKILL
+        with ledger.read() as connection:
+            return cursors.position(connection, "index", GROUP) == 81
+
+    servers.wait_until(done, "the stage to get through", 60)
+    assert deaths == 4
+    assert buried(ledger) == [("deadly", "the worker died while it worked on this event", 3)]
+    with ledger.read() as connection:
+        found = books.of_stage(connection, "index", GROUP, None)
+        assert (found.done, found.dead, indexed(connection)) == (80, 1, 80)
+
+
+def test_a_server_that_is_away_buries_nothing(queue: redis.Redis, queue_url: str, ledger: Ledger, worker: None) -> None:
+    """Given a server that is away for twenty drains, also while an event is suspect, I expect no dead letter."""
+    given(queue_url, ["task1", "poison", "task2"])
+    stage = Picky()
+    with pytest.raises(StageFailed):
+        drain(stage, GROUP)
+    stage.away = True
+    for _ in range(20):
+        servers.wait_until(lambda: queue.get(lua.lease("index", GROUP)) != b"resting", "the stage's rest", 5)
+        drain(stage, GROUP)
+    assert buried(ledger) == []
+    stage.away = False
+    until_done(stage, ledger, 3)
+    assert [letter[0] for letter in buried(ledger)] == ["poison"]
+
+
+def test_a_ledger_that_is_away_counts_no_try(queue: redis.Redis, environ: dict[str, str], tmp_path: Path) -> None:
+    """Given a database that is away, I expect drains to rest, and to leave no trial behind."""
+    environ = {**environ, "MEMLANE_DATABASE_URL": f"postgresql://nobody@127.0.0.1:{servers.free_port()}/memlane"}
+    with workers_here(environ):
+        with pytest.raises(LedgerUnavailable):
+            Ledger(settings().database).read().__enter__()
+        for _ in range(5):
+            servers.wait_until(lambda: not queue.exists(lua.lease("index", GROUP)), "the stage's rest", 5)
+            drain(STAGES["index"], GROUP)
+            assert queue.get(lua.lease("index", GROUP)) == b"resting"
+    assert not queue.exists(lua.trial("index", GROUP))
+
+
+def test_a_retried_letter_is_dealt_with(queue_url: str, ledger: Ledger, worker: None) -> None:
+    """Given a buried event, If the stage can deal with it now, I expect a retry to do so, and the books even; If not, the
+    letter to be as it was."""
+    given(queue_url, ["poison"])
+    stage = Picky()
+    until_done(stage, ledger, 1)
+    with ledger.read() as connection:
+        letter = dead.letters(connection, group=GROUP, stage="index", limit=1)[0]
+    with pytest.raises(ValueError, match="can't stand"):
+        stage.retry(letter)
+    assert len(buried(ledger)) == 1
+    Index().retry(letter)
+    with pytest.raises(dead.NoSuchLetter):
+        Index().retry(letter)
+    with ledger.read() as connection:
+        found = books.of_stage(connection, "index", GROUP, None)
+        assert (found.interest, found.done, found.pending, found.dead) == (1, 1, 0, 0)
+        assert indexed(connection) == 1
