@@ -20,7 +20,7 @@ up: $(READY) ## start the whole system on this machine
 	$(BIN)/memlane up
 
 test: $(READY) ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(READY) ## linters, types, import rules
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ def queue() -> Iterator[redis.Redis]:
     url = checked(settings().valkey)
     client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0))
     try:
+        client.ping()
         yield client
     except RedisError as error:
         reason = str(error) or type(error).__name__

@@ -68,7 +68,8 @@ class Demo:
             self._say("Starting queue server, graph server, workers and Flower in a temporary home")
             with Stack(Path(home), say=self._said) as stack:
                 try:
-                    self._console.print(f"  {len(stack.processes)} processes, queue at {stack.addresses['valkey']}")
+                    where = f"queue at {stack.addresses['valkey']}, Flower at {stack.addresses['flower']}"
+                    self._console.print(f"  {len(stack.processes)} processes, {where}")
                     result = self._main_job(Path(home))
                     result |= {"home": home if keep else None, "flower": stack.addresses["flower"] if keep else None}
                     if keep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory.graph.facts import TYPES
+from memory.graph.kinds import TYPES
 from memory.ledger.log import Slice
 from workers import resources
 from workers.stage import DependencyDown, Follower

@@ -15,3 +15,5 @@ def configure(loglevel: int | str = logging.WARNING, **_: Any) -> None:
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Where no Datadog agent listens it would say so every few seconds, for ever.
+    logging.getLogger("datadog.dogstatsd").setLevel(logging.ERROR)

@@ -9,7 +9,7 @@ from functools import partial
 
 from memory import lua
 from memory.events import EventInvalid, parse
-from memory.graph.facts import text_of
+from memory.graph.kinds import text_of
 from memory.ledger.log import Entry, KnownIds, record
 from workers import resources
 from workers.stage import Stage

@@ -32,7 +32,10 @@ def one_a_process[T](make: Callable[[], T]) -> Callable[[], T]:
     def get() -> T:
         key = os.getpid(), make
         if key not in _opened:
-            _opened[key] = make()
+            made = make()
+            # Another thread may have been faster. Not by a lock: a child that is forked meanwhile would find it held.
+            if _opened.setdefault(key, made) is not made:
+                _end(made)
         opened: T = _opened[key]
         return opened
 
@@ -42,9 +45,12 @@ def one_a_process[T](make: Callable[[], T]) -> Callable[[], T]:
 def close() -> None:
     """Close what this process has opened. It is opened anew when it is next used."""
     for key in [key for key in _opened if key[0] == os.getpid()]:
-        opened = _opened.pop(key)
-        if hasattr(opened, "close"):
-            opened.close()
+        _end(_opened.pop(key))
+
+
+def _end(opened: Any) -> None:
+    if hasattr(opened, "close"):
+        opened.close()
 
 
 @one_a_process

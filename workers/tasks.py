@@ -30,8 +30,6 @@ for _stage in STAGES.values():
 
 app.task(reply, name="memlane.recall")
 app.task(telemetry.gauges, name="memlane.gauges")
-
-
 app.task(invalidate, name="memlane.invalidate")
 
 

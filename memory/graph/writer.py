@@ -25,7 +25,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, ResponseError, TimeoutError
 from redis.retry import Retry
 
-from memory.graph.facts import Flat, Memory, mention_uuid, remember
+from memory.graph.facts import Memory, mention_uuid, remember
+from memory.graph.kinds import Flat
 
 if TYPE_CHECKING:
     from memory.events import Event

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from memory.ledger import Ledger, LedgerUnavailable
-from memory.settings import NotConfigured
+from memory.settings import NotConfigured, settings
 from ops import clients
 from ops.doctor import flow, machine, servers
 from ops.doctor.finding import Finding, failure
+from ops.status import look
 from producers.address import QueueUnknown
 from producers.publisher import QueueUnavailable
 
@@ -33,8 +34,9 @@ def examine() -> Iterator[Finding]:
                 served = yield from flow.workers()
                 yield from flow.lanes(queue, ledger, served)
                 if ledger is not None:
-                    yield from flow.stages(queue, ledger, served)
-                    yield from flow.books(queue, ledger)
+                    status = look(queue, settings().valkey, ledger)
+                    yield from flow.stages(queue, ledger, status, served)
+                    yield from flow.books(status)
         except (NotConfigured, QueueUnknown) as error:
             yield failure("queue server", str(error), "nothing can be published, recorded or asked without it")
         except QueueUnavailable as error:

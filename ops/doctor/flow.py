@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 
 import redis
 from kombu.exceptions import OperationalError
 from sqlalchemy import func, select
 
 from memory import lua
-from memory.ledger import Ledger, cursors
-from memory.ledger import books as ledger_books
+from memory.ledger import Ledger
+from memory.ledger.books import StageBooks
 from memory.ledger.schema import stage_cursors
-from memory.settings import settings
 from ops.doctor.finding import Finding, failure, ok, warning
-from ops.status import look
+from ops.status import Status
 from ops.text import counted
 from producers.publisher import QueueUnavailable
 from workers.app import QUEUES, app
-from workers.stage import Follower
 from workers.stages import STAGES
 
 #: A lane whose oldest event waits longer than this is behind, s.
@@ -32,8 +30,6 @@ LOOK_SECONDS = 0.25
 ANSWER_SECONDS = 2.0
 #: Groups that a message names.
 NAMED = 3
-
-_FOLLOWERS = [stage for stage in STAGES.values() if isinstance(stage, Follower)]
 
 
 def workers() -> Generator[Finding, None, set[str]]:
@@ -80,36 +76,36 @@ def lanes(queue: redis.Redis, ledger: Ledger | None, served: set[str]) -> Iterat
         yield failure("lanes", message, "see the log of the workers that serve record")
 
 
-def stages(queue: redis.Redis, ledger: Ledger, served: set[str]) -> Iterator[Finding]:
+def stages(queue: redis.Redis, ledger: Ledger, status: Status, served: set[str]) -> Iterator[Finding]:
     """Does each stage get on that has something to do?"""
-    with ledger.read() as connection:
-        behind = {stage.name: cursors.behind(connection, stage.name, stage.follows, 1000) for stage in _FOLLOWERS}
-        lag = ledger_books.lag(connection, {stage.name: stage.follows for stage in _FOLLOWERS})
-    waiting = [stage for stage in _FOLLOWERS if behind[stage.name]]
-    stuck = _stuck(ledger, [stage.name for stage in waiting])
-    for stage in waiting:
-        groups = behind[stage.name]
-        events = f"{counted(lag[stage.name], 'event')} of {counted(len(groups), 'group')}"
-        if stage.name in stuck:
-            message = f"{events} wait: {_why(queue, stage.name, groups[0], served)}"
-            remedy = f"see the log of the workers that serve {stage.queue}"
-            if stage.queue not in served:
-                remedy = f"start one: celery -A workers.app worker -Q {stage.queue}"
-            yield failure(f"stage {stage.name}", message, remedy)
-        else:
-            yield ok(f"stage {stage.name}", f"at work, {events} to go")
+    waiting: dict[str, list[StageBooks]] = {}
+    for stage in (stage for group in status.groups for stage in group.stages if stage.pending):
+        waiting.setdefault(stage.stage, []).append(stage)
+    stuck = _stuck(ledger, waiting)
+    for name, groups in waiting.items():
+        if getattr(STAGES[name], "follows", None) in waiting:
+            continue  # it can't get on before that one does
+        check, server = f"stage {name}", STAGES[name].queue
+        events = counted(sum(group.pending for group in groups), "event")
+        if name not in stuck:
+            yield ok(check, f"at work, {events} to go")
+            continue
+        message = f"{events} of {counted(len(groups), 'group')} wait: {_why(queue, name, groups[0].group, served)}"
+        remedy = f"see the log of the workers that serve {server}"
+        if server not in served:
+            remedy = f"start one: celery -A workers.app worker -Q {server}"
+        yield failure(check, message, remedy)
     if not waiting:
         yield ok("stages", "all have dealt with everything")
 
 
-def books(queue: redis.Redis, ledger: Ledger) -> Iterator[Finding]:
+def books(status: Status) -> Iterator[Finding]:
     """Is everything that was captured accounted for?"""
-    status = look(queue, settings().valkey, ledger)
-    off = [group for group in status.groups if not group.balanced]
+    off = [group.group for group in status.groups if not group.balanced]
     if not off:
         yield ok("books", "they balance")
         return
-    names = ", ".join(group.group for group in off[:NAMED]) + (" …" if len(off) > NAMED else "")
+    names = ", ".join(off[:NAMED]) + (" …" if len(off) > NAMED else "")
     message = f"those of {counted(len(off), 'group')} do not balance: {names}"
     yield failure("books", message, "`memlane status` shows by how much; what is missing may be published again")
 
@@ -121,7 +117,7 @@ def _registered() -> set[str]:
     return {queue.removesuffix(".celery.pidbox") for *_, queue in table}
 
 
-def _stuck(ledger: Ledger, names: list[str]) -> set[str]:
+def _stuck(ledger: Ledger, names: Collection[str]) -> set[str]:
     """Those of the stages that have work, and whose cursors do not move for a while."""
     before = _positions(ledger)
     stuck = set(names)

@@ -106,6 +106,16 @@ def test_two_processes_may_migrate_at_once(database_url: str) -> None:
     ledger.close()
 
 
+def test_threads_may_migrate_at_once(tmp_path: Path) -> None:
+    """Given threads that each open a ledger of their own, I expect each to be migrated."""
+    ledgers = [Ledger(f"sqlite:///{tmp_path / str(n)}") for n in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(migrate, ledgers))
+    for ledger in ledgers:
+        assert cursors.take_token(ledger, "record", "shop") == 1
+        ledger.close()
+
+
 def test_what_is_recorded_is_read_whole(ledger: Ledger) -> None:
     """Given an event with everything that may be in one, I expect the same bytes after the ledger."""
     given = parse(

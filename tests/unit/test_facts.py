@@ -13,18 +13,8 @@ from typing import Any
 import pytest
 
 from memory.events import DATA, Event, parse
-from memory.graph.facts import (
-    KINDS,
-    LINK_LIMIT,
-    NAME_LIMIT,
-    NAMESPACE,
-    TYPES,
-    Memory,
-    entity_uuid,
-    episode_uuid,
-    remember,
-    text_of,
-)
+from memory.graph.facts import LINK_LIMIT, NAME_LIMIT, NAMESPACE, Memory, entity_uuid, episode_uuid, remember
+from memory.graph.kinds import KINDS, TYPES, text_of
 
 #: What Graphiti keeps of its own in these places; an attribute of such a name would overwrite it.
 OF_ENTITIES = {"uuid", "name", "group_id", "name_embedding", "summary", "created_at", "labels"}

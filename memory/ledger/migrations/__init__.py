@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -11,15 +12,17 @@ from memory.ledger.engine import Ledger
 
 #: Key of the PostgreSQL advisory lock that keeps two processes from migrating at once ("memlane" in ASCII).
 _LOCK = 0x6D656D6C616E65
+#: Alembic keeps what it works on in its module, so in one process it works for one thread at a time.
+_one_thread = threading.Lock()
 
 
 def migrate(ledger: Ledger) -> None:
-    """Bring the ledger's schema to the newest revision. Safe to be called by many processes at once.
+    """Bring the ledger's schema to the newest revision. Safe to be called by many processes and threads at once.
 
     Raises:
         LedgerUnavailable: the database can't be reached.
     """
-    with ledger.write() as connection:
+    with _one_thread, ledger.write() as connection:
         if not ledger.is_sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         config = Config()

@@ -1,0 +1,204 @@
+"""What goes in and comes out by the command line: publish, store, recall, invalidate, import."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from memory import lua
+from ops.demo_data import recorded_database
+from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal, validated
+from tests.servers import wait_until
+
+MANY = 5_000
+
+
+def test_publish_one(memlane: CommandLine, group: str) -> None:
+    event = ("publish", "file.write", "--data", '{"path": "src/cart.py", "additions": 4}', "--session", "s1")
+    answer = memlane(*event, "--json").json
+    assert answer | {"ids": 1} == {"published": 1, "groups": {group: 1}, "refused": [], "ids": 1}
+    said = memlane(*event)
+    assert (said.code, said.out, said.err) == (0, f"published 1 into the lane of {group}\n", "")
+    assert memlane.books(group).recorded == 2
+
+
+def test_publish_one_that_is_wrong(memlane: CommandLine, group: str) -> None:
+    memlane("publish", "file.write").failed("data.path")
+    memlane("publish", "file.write", "--data", "[1]").failed("--data", "JSON object")
+    # The first one was an event, and is in the books.
+    assert memlane.books(group).refused == 1
+
+
+def test_lines_that_are_wrong_are_named_and_the_rest_goes_through(memlane: CommandLine, group: str) -> None:
+    good = b'{"type": "error", "data": {"message": "first"}}'
+    wrong = {
+        2: (b"not json", "event:"),
+        4: (b"[1]", "event:"),
+        5: (b'{"type": 5, "data": {}}', "type:"),
+        6: (b'{"type": "file.write", "group": "my shop", "data": {"path": "a"}}', "group:"),
+        7: (b'{"type": "file.write", "data": {}}', "data.path:"),
+        8: (b'{"type": "error", "data": {"message": "%s"}}' % (b"x" * 300 * 1024), "event: 307"),
+        9: (b'{"type": "error", "data": {"message": "\xff"}}', "event:"),
+    }
+    given = [good, *(wrong.get(number, (b"",))[0] for number in range(2, 10)), good + b"\r", good]
+
+    ended = memlane("publish", "--stdin", "--json", stdin=b"\n".join(given))
+    assert ended.code == 1
+    assert ended.json["published"] == len(ended.json["ids"]) == 3
+    assert [one["line"] for one in ended.json["refused"]] == list(wrong)
+    for told, (number, (_, field)) in zip(ended.err.splitlines(), wrong.items(), strict=True):
+        assert told.startswith(f"memlane: line {number}: {field}"), told
+
+    books = memlane.books(group)
+    assert (books.captured, books.recorded, books.refused) == (10, 3, 7)
+    said = memlane("publish", "--stdin", stdin=b"\n".join(given))
+    assert said.out == f"published 3 into the lane of {group}\n"
+    assert said.err.endswith("memlane: refused 7 lines, named above\n")
+
+
+def test_many_lines_and_their_groups(memlane: CommandLine, group: str) -> None:
+    event = {"type": "file.write", "session": "s1"}
+    given = [{**event, "data": {"path": f"src/m{n % 50}.py", "additions": n}} for n in range(MANY)]
+    given += [{**event, "group": f"{group}-other", "data": {"path": "a.py"}}]
+    said = memlane("publish", "--stdin", stdin=lines(*given))
+    assert said.code == 0
+    assert said.out == f"published {MANY:,} into the lane of {group}, 1 into the lane of {group}-other\n"
+    books = memlane.books(group)
+    assert books.recorded == MANY
+    assert {stage.stage: stage.done for stage in books.stages} == {
+        "index": MANY,
+        "episodes": MANY,
+        "cache": MANY,
+        "cache.index": MANY,
+        "cache.episodes": MANY,
+        "telemetry": 0,
+    }
+
+
+def test_line_goes_out_as_it_comes_in(memlane: CommandLine, group: str) -> None:
+    """As behind `tail -f`: stdin stays open, and no second line follows for now."""
+    line = lines({"type": "error", "data": {"message": "at once"}})
+    publishing = memlane.begin("publish", "--stdin", "--json", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert publishing.stdin is not None
+    with memlane.queue() as queue:
+        publishing.stdin.write(line[:20])
+        publishing.stdin.flush()
+        publishing.stdin.write(line[20:])
+        publishing.stdin.flush()
+        wait_until(lambda: queue.hget(lua.captured(group), "captured") == b"1", "the first line", PATIENCE)
+        assert publishing.poll() is None
+        out, _ = publishing.communicate(line[:-1], PATIENCE)
+    assert publishing.returncode == 0
+    assert validated("publish", out.decode())["published"] == 2
+
+
+def test_stored_recalled_cached_invalidated(memlane: CommandLine, group: str) -> None:
+    answer = memlane(
+        *("store", "the limiter counts in UTC, never in local time", "--type", "decision"),
+        *("--path", "src/limiter.py", "--metadata", '{"by": "ops"}', "--json"),
+    ).json
+    assert answer["group"] == group
+    memlane.books(group)
+
+    question = ("recall", "does the limiter use local time?", "--path", "src/limiter.py")
+    first = memlane(*question, "--json").json
+    assert first["cache"] == "miss"
+    (item,) = first["items"]
+    assert (item["id"], item["path"]) == (answer["id"], "src/limiter.py")
+    assert "counts in UTC" in first["context"]
+
+    said = memlane(*question)
+    assert said.out == first["context"] + "\n"
+    assert said.err.startswith("memlane: cache hit, ")
+    assert said.err.endswith(f" ms, 1 fact, {first['tokens']} tokens\n")
+
+    assert memlane("invalidate", "docs/**", "--json").json == {"group": group, "glob": "docs/**", "dropped": 0}
+    assert memlane(*question, "--json").json["cache"] == "hit"
+    assert memlane("invalidate", "src/**/*.py").out == f"dropped 1 path in {group}\n"
+    assert memlane(*question, "--json").json["cache"] == "miss"
+    memlane("invalidate", "!src").failed("'!src' is not a glob")
+
+
+def test_paths_are_seen_from_the_working_folder(memlane: CommandLine, group: str) -> None:
+    (memlane.folder / ".git").mkdir()
+    inside = memlane.folder / "src"
+    inside.mkdir()
+    for path in ("cart.py", "../src/cart.py", str(inside / "cart.py")):
+        assert memlane("store", f"carts are priced by {path}", "--path", path, folder=inside).code == 0
+    memlane.books(group)
+    answer = memlane("recall", "how are carts priced?", "--path", "cart.py", "--json", folder=inside).json
+    assert [item["path"] for item in answer["items"]] == ["src/cart.py"] * 3
+
+
+def test_store_and_recall_say_what_is_missing(memlane: CommandLine, group: str) -> None:
+    memlane("store", "x", "--metadata", "by=ops").failed("--metadata", "JSON object")
+    memlane("store", "").failed("data.request")
+    said = memlane("recall", "zanzibar")
+    assert (said.code, said.out) == (0, f"nothing is known about that in {group}\n")
+    answer = memlane("recall", "zanzibar", "--json").json
+    assert (answer["context"], answer["items"], answer["tokens"]) == ("", [], 0)
+
+
+def test_what_agents_said_does_not_steer_the_terminal(memlane: CommandLine, group: str) -> None:
+    memlane("store", "a red \x1b[31m herring")
+    memlane.books(group)
+    assert r"a red \x1b[31m herring" in memlane("recall", "herring").out
+
+
+def test_import_twice(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    database = str(recorded_database(tmp_path))
+    said = memlane("import", "opencode", database, "--group", group)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"published 25 events of 1 session into {group}\n")
+    assert "       4  file.write\n" in said.out
+    assert memlane.books(group).recorded == 25
+
+    # Somebody looks: what is shown of the progress is not on stdout.
+    with terminal() as screen:
+        importing = memlane.begin(
+            *("import", "opencode", database, "--group", group, "--json"), stdout=subprocess.PIPE, stderr=screen.theirs
+        )
+        out, _ = importing.communicate(timeout=PATIENCE)
+    assert importing.returncode == 0
+    assert "importing" in screen.seen
+    answer = validated("import-opencode", out.decode())
+    assert (answer["published"], answer["sessions"], answer["groups"]) == (25, 1, [group])
+    assert answer["types"]["file.write"] == 4
+    books = memlane.books(group)
+    assert (books.recorded, books.duplicates) == (25, 25)
+
+
+def test_row_that_is_no_event_is_named_once(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    from tests.opencode_databases import change
+
+    database = recorded_database(tmp_path)
+    change(database, "UPDATE message SET data = 'broken' WHERE id = (SELECT min(id) FROM message)")
+    said = memlane("import", "opencode", str(database), "--group", group)
+    assert said.code == 0
+    assert said.err.startswith("memlane: skipped message msg_")
+    assert said.err.count("\n") == 1
+
+
+def test_import_of_what_is_no_database(memlane: CommandLine, tmp_path: Path) -> None:
+    memlane("import", "opencode", "gone.db").failed("no OpenCode database at gone.db")
+    memlane("import", "opencode", XDG_DATA_HOME=str(tmp_path)).failed(str(tmp_path / "opencode" / "opencode.db"))
+    (tmp_path / "notes.txt").write_text("not a database")
+    memlane("import", "opencode", "notes.txt").failed("notes.txt is no SQLite database")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_ctrl_c_ends_a_stream_without_a_traceback(memlane: CommandLine, group: str, number: int) -> None:
+    publishing = memlane.begin("publish", "--stdin", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert publishing.stdin is not None
+    publishing.stdin.write(json.dumps({"type": "error", "data": {"message": "before"}}).encode() + b"\n")
+    publishing.stdin.flush()
+    with memlane.queue() as queue:
+        wait_until(lambda: queue.hget(lua.captured(group), "captured") == b"1", "the first line", PATIENCE)
+    publishing.send_signal(number)
+    _, err = publishing.communicate(timeout=PATIENCE)
+    assert publishing.returncode == 130
+    assert b"Traceback" not in err
