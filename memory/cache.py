@@ -18,8 +18,6 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from memory import lua
 
-#: How long a path stays marked as dropped, s.
-DROPPED_SECONDS = 3600
 #: Longest that an answer is served, s: below the life of a mark by more than an answer is in the making.
 MOST_SECONDS = 3000
 #: How long an answer waits for those who asked, s.
@@ -141,7 +139,7 @@ class Cache:
         count = 0
         for chunk in _chunks(paths):
             keys = [lua.dropped(self._group, path) for path in chunk]
-            lua.run(self._client, "drop", keys, [DROPPED_SECONDS])
+            lua.run(self._client, "drop", keys, [lua.DROPPED_SECONDS])
             count += len(chunk)
         return count
 

@@ -7,11 +7,12 @@ then the defaults below. No secret has a default.
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -60,8 +61,8 @@ class Settings(BaseSettings):
     recall_tokens: int = Field(default=1_500, gt=0, description="Default token budget of a recalled context.")
 
     datadog: bool = Field(
-        default=True,
-        description="Send metrics and error events to the DogStatsD address in DD_AGENT_HOST / DD_DOGSTATSD_URL.",
+        default_factory=lambda: bool(os.environ.get("DD_AGENT_HOST") or os.environ.get("DD_DOGSTATSD_URL")),
+        description="Send metrics and error events by DogStatsD. Default: if DD_AGENT_HOST or DD_DOGSTATSD_URL is set.",
     )
 
     @classmethod
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
         return self.graph_url.get_secret_value()
 
 
+class SettingInvalid(ValueError):
+    """An environment variable holds what its setting can't be."""
+
+
 class NotConfigured(Exception):
     """A server's address is not known; the message says where it is looked for."""
 
@@ -130,5 +135,13 @@ class _RunningStack(PydanticBaseSettingsSource):
 
 @cache
 def settings() -> Settings:
-    """This process's settings, read once."""
-    return Settings()
+    """This process's settings, read once.
+
+    Raises:
+        SettingInvalid: a variable can't be understood; the message names each, and not its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (f"MEMLANE_{problem['loc'][0]}".upper() + f": {problem['msg']}" for problem in error.errors())
+        raise SettingInvalid("; ".join(problems)) from None

@@ -31,10 +31,12 @@ CHUNK_EVENTS = 500
 CHUNK_BYTES = 1024 * 1024
 #: Most events that one lane may hold before producers are told that it is full.
 LANE_EVENTS = 1_000_000
+#: Most connections that one publisher opens; more threads or tasks than these take turns.
+MOST_CONNECTIONS = 32
+#: How long one of them may wait for its turn, s.
+WAIT_SECONDS = 20
 #: Share of the server's maxmemory above which nothing more is published. At maxmemory Celery itself loses messages.
 MEMORY_SHARE = 0.75
-#: How long, in seconds, a path written to stays marked as dropped: longer than any cached answer lives.
-DROPPED_SECONDS = 3600
 
 
 class QueueUnavailable(Exception):
@@ -93,8 +95,12 @@ class _Base:
     def _encoded(self, event: Publishable) -> tuple[Event, bytes]:
         if isinstance(event, Event):
             fields = event.model_dump()
+        elif isinstance(event, dict):
+            fields = event
+        elif isinstance(event, str | bytes):
+            fields = json_object(event)
         else:
-            fields = event if isinstance(event, dict) else json_object(event)
+            raise EventInvalid(f"event: a {type(event).__name__} is none: give a dictionary, JSON, or an Event")
         return create_encoded(fields, source=self.source, group=self.group)
 
     def _calls(self, events: Iterable[Publishable]) -> tuple[list[str], list[_Call]]:
@@ -122,7 +128,7 @@ class _Base:
                 lua.FULL,
                 *(lua.dropped(group, path) for path in written),
             ],
-            arguments=[group, self._lane_events, MEMORY_SHARE, DROPPED_SECONDS, *(raw for _, raw in chunk)],
+            arguments=[group, self._lane_events, MEMORY_SHARE, lua.DROPPED_SECONDS, *(raw for _, raw in chunk)],
         )
 
     def _accepted(self, call: _Call, answer: bytes) -> None:
@@ -152,7 +158,9 @@ class Publisher(_Base):
         The other arguments, and what it raises, are `_Base`'s.
         """
         super().__init__(url, **options)
-        self._client = redis.Redis.from_url(self._url, **_connection(timeout, Retry(NoBackoff(), 1, _RETRIED)))
+        self._client = redis.Redis.from_pool(
+            redis.BlockingConnectionPool.from_url(self._url, **_connection(timeout, Retry(NoBackoff(), 1, _RETRIED)))
+        )
 
     def publish(self, event: Publishable) -> str:
         """Publish one event.
@@ -218,7 +226,9 @@ class AsyncPublisher(_Base):
     def __init__(self, url: str | None = None, *, timeout: float = 2.0, **options: Any) -> None:
         super().__init__(url, **options)
         retry = redis.asyncio.retry.Retry(NoBackoff(), 1, _RETRIED)
-        self._client = redis.asyncio.Redis.from_url(self._url, **_connection(timeout, retry))
+        self._client = redis.asyncio.Redis.from_pool(
+            redis.asyncio.BlockingConnectionPool.from_url(self._url, **_connection(timeout, retry))
+        )
 
     async def publish(self, event: Publishable) -> str:
         """As `Publisher.publish`."""
@@ -268,8 +278,10 @@ _RETRIED = (ConnectionError,)
 
 
 def _connection(timeout: float, retry: Any) -> dict[str, Any]:
-    """Options of a connection."""
+    """Options of the pool and its connections. Who finds all connections in use waits for one."""
     return {
+        "max_connections": MOST_CONNECTIONS,
+        "timeout": WAIT_SECONDS,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": retry,

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
+
+import redis
 
 from memory import lua
 from memory.cache import Cache
 from memory.events import normal_path
-from memory.ledger import LedgerUnavailable
+from memory.ledger import LedgerUnavailable, cursors
 from memory.recall import Question, answer
 from memory.settings import settings
 from workers import resources
 
 log = logging.getLogger(__name__)
+
+#: How long an answer waits for events that were published before the question, s. They mostly need a tenth.
+CATCH_UP_SECONDS = 0.25
 
 
 def reply(id: str) -> None:
@@ -28,18 +34,33 @@ def reply(id: str) -> None:
     question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, paths)
     cache = Cache(client, asked["group"])
     digest = hashlib.sha256(raw).hexdigest()
-    started = cache.now()
     try:
+        _catch_up(client, asked["group"], cache.now())
+        started = cache.now()
         found = answer(resources.ledger(), asked["group"], question)
     except LedgerUnavailable as error:
         log.warning("no answer: %s", error)
-        cache.fill(id, digest, json.dumps({"error": str(error)}), (), started, 0)
+        cache.fill(id, digest, json.dumps({"error": str(error)}), (), cache.now(), 0)
         return
     except Exception:
         # Those who wait are told at once; what went wrong is in the worker's log.
-        cache.fill(id, digest, json.dumps({"error": "the worker failed: its log says why"}), (), started, 0)
+        cache.fill(id, digest, json.dumps({"error": "the worker failed: its log says why"}), (), cache.now(), 0)
         raise
     text = json.dumps({**found.as_json(), "started": started}, ensure_ascii=False)
     # That nothing is known depends on no path, so nothing would drop it once something is.
     cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds if found.items else 0)
     cache.prune()
+
+
+def _catch_up(client: redis.Redis, group: str, now: int) -> None:
+    """Wait a little until what was published before `now` (server time, µs) can be found: who tells something and then
+    asks expects to find it."""
+    end = time.monotonic() + CATCH_UP_SECONDS
+    while time.monotonic() < end:
+        waiting = client.xrange(lua.lane(group), count=1)
+        if not waiting or int(waiting[0][0].partition(b"-")[0]) > now // 1000:
+            with resources.ledger().read() as connection:
+                recorded = cursors.position(connection, "record", group)
+                if cursors.position(connection, "index", group) >= recorded:
+                    return
+        time.sleep(0.005)

@@ -174,8 +174,10 @@ def drain(stage: Stage, group: str) -> None:
             end = time.monotonic() + options.turn_seconds
             # A batch that is not full means that the stage has caught up. To go on at once would be to work off a
             # steady trickle in batches of one.
-            while more and time.monotonic() < end:
+            while more:
                 more = _one(stage, group, token, trial) if trial.suspects else _batch(stage, group, token)
+                if time.monotonic() > end:
+                    break
             trial.ended()
     except cursors.Fenced as error:
         log.warning("fenced stage=%s group=%s: %s", stage.name, group, error)

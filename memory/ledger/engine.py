@@ -100,10 +100,13 @@ def _reason(error: DBAPIError) -> str:
 
 def _sqlite(url: Any) -> Engine:
     if url.database and url.database != ":memory:":
+        path = Path(url.database)
         try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # It holds what was said in sessions; SQLite gives its log the same mode.
+            path.touch(mode=0o600)
         except OSError as error:
-            raise LedgerUnavailable(f"the folder of the ledger at {url.database} can't be made: {error}") from error
+            raise LedgerUnavailable(f"the ledger at {url.database} can't be made: {error}") from error
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000})
 
     @event.listens_for(engine, "connect")

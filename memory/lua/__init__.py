@@ -31,6 +31,8 @@ SWEPT = PREFIX + "swept"
 #: string: random, made anew by whoever finds it missing; tells a wiped server from the one before.
 GENERATION = PREFIX + "generation"
 
+#: How long a path stays marked as dropped, s: longer than any cached answer lives.
+DROPPED_SECONDS = 3600
 #: Path that stands for the whole group among `dropped:` marks: every answer depends on it.
 WHOLE_GROUP = "*"
 

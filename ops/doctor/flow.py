@@ -23,7 +23,7 @@ from workers.stages import STAGES
 #: A lane whose oldest event waits longer than this is behind, s.
 SLOW_SECONDS = 15.0
 #: What has work and does not move for this long is stuck, s.
-STUCK_SECONDS = 5.0
+STUCK_SECONDS = 3.0
 #: Pause between two looks at the cursors, s.
 LOOK_SECONDS = 0.25
 #: How long workers may take to say what they serve, s.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from memory import lua
 from ops.demo_data import recorded_database
 from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal, validated
+from tests.opencode_databases import change
 from tests.servers import wait_until
 
 MANY = 5_000
@@ -111,13 +109,11 @@ def test_stored_recalled_cached_invalidated(memlane: CommandLine, group: str) ->
     assert (item["id"], item["path"]) == (answer["id"], "src/limiter.py")
     assert "counts in UTC" in first["context"]
 
+    assert memlane("invalidate", "docs/**", "--json").json == {"group": group, "glob": "docs/**", "dropped": 0}
     said = memlane(*question)
     assert said.out == first["context"] + "\n"
     assert said.err.startswith("memlane: cache hit, ")
     assert said.err.endswith(f" ms, 1 fact, {first['tokens']} tokens\n")
-
-    assert memlane("invalidate", "docs/**", "--json").json == {"group": group, "glob": "docs/**", "dropped": 0}
-    assert memlane(*question, "--json").json["cache"] == "hit"
     assert memlane("invalidate", "src/**/*.py").out == f"dropped 1 path in {group}\n"
     assert memlane(*question, "--json").json["cache"] == "miss"
     memlane("invalidate", "!src").failed("'!src' is not a glob")
@@ -127,11 +123,11 @@ def test_paths_are_seen_from_the_working_folder(memlane: CommandLine, group: str
     (memlane.folder / ".git").mkdir()
     inside = memlane.folder / "src"
     inside.mkdir()
-    for path in ("cart.py", "../src/cart.py", str(inside / "cart.py")):
+    for path in ("cart.py", str(inside / "cart.py")):
         assert memlane("store", f"carts are priced by {path}", "--path", path, folder=inside).code == 0
     memlane.books(group)
     answer = memlane("recall", "how are carts priced?", "--path", "cart.py", "--json", folder=inside).json
-    assert [item["path"] for item in answer["items"]] == ["src/cart.py"] * 3
+    assert [item["path"] for item in answer["items"]] == ["src/cart.py"] * 2
 
 
 def test_store_and_recall_say_what_is_missing(memlane: CommandLine, group: str) -> None:
@@ -173,8 +169,6 @@ def test_import_twice(memlane: CommandLine, group: str, tmp_path: Path) -> None:
 
 
 def test_row_that_is_no_event_is_named_once(memlane: CommandLine, group: str, tmp_path: Path) -> None:
-    from tests.opencode_databases import change
-
     database = recorded_database(tmp_path)
     change(database, "UPDATE message SET data = 'broken' WHERE id = (SELECT min(id) FROM message)")
     said = memlane("import", "opencode", str(database), "--group", group)
@@ -190,15 +184,14 @@ def test_import_of_what_is_no_database(memlane: CommandLine, tmp_path: Path) -> 
     memlane("import", "opencode", "notes.txt").failed("notes.txt is no SQLite database")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT])
-def test_ctrl_c_ends_a_stream_without_a_traceback(memlane: CommandLine, group: str, number: int) -> None:
+def test_ctrl_c_ends_a_stream_without_a_traceback(memlane: CommandLine, group: str) -> None:
     publishing = memlane.begin("publish", "--stdin", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert publishing.stdin is not None
-    publishing.stdin.write(json.dumps({"type": "error", "data": {"message": "before"}}).encode() + b"\n")
+    publishing.stdin.write(lines({"type": "error", "data": {"message": "before"}}))
     publishing.stdin.flush()
     with memlane.queue() as queue:
         wait_until(lambda: queue.hget(lua.captured(group), "captured") == b"1", "the first line", PATIENCE)
-    publishing.send_signal(number)
+    publishing.send_signal(signal.SIGINT)
     _, err = publishing.communicate(timeout=PATIENCE)
     assert publishing.returncode == 130
     assert b"Traceback" not in err

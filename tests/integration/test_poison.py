@@ -24,8 +24,9 @@ from memory.settings import settings
 from producers import Publisher
 from tests import servers
 from tests.workers_here import workers_here
+from workers.index import Index
 from workers.stage import DependencyDown, StageFailed, drain
-from workers.stages import STAGES, Index
+from workers.stages import STAGES
 
 GROUP = "shop"
 

@@ -1,0 +1,135 @@
+"""What tells a secret from a word, a name, a path or a reference, where a rule's pattern alone can't.
+
+The same checks, by the same names, are in every language: rules.json names them, NOTICE.md tells them in words.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import re
+from collections import Counter
+
+#: Pieces of which names are put together: `getUserToken2` has four.
+_PIECES = re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_DIGITS = re.compile("[0-9]+")
+_HEX = re.compile("[0-9a-fA-F]+")
+_PATH = re.compile(r"~?[./\\]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://")
+_CALL = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]*[(\[]")
+_DOTTED = re.compile(r"[A-Za-z_$][A-Za-z0-9_]*(?:\??\.[A-Za-z_$][A-Za-z0-9_]*)+")
+_SLASHED = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.@-]+)+/?")
+_STRONG = frozenset("!@#$%^&*+=?~")
+_ISSUERS = re.compile(
+    r"4[0-9]{15}|5[1-5][0-9]{14}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)[0-9]{12}|3[47][0-9]{13}"
+    r"|6(?:011|5[0-9]{2}|4[4-9][0-9])[0-9]{12}|35(?:2[89]|[3-8][0-9])[0-9]{12}"
+)
+
+#: `[redacted:label]` and `[private]`, in which a value has been dealt with.
+_DONE = ("[redacted:", "[private]")
+
+
+class Checks:
+    """Checks of a value; what counts as placeholder and as identifier is in rules.json."""
+
+    def __init__(self, placeholders: list[str], words: str, identifiers: list[str]) -> None:
+        self._placeholder = re.compile("|".join(placeholders), re.ASCII | re.IGNORECASE)
+        self._words = re.compile(words, re.ASCII | re.IGNORECASE)
+        self._identifier = re.compile("|".join(identifiers), re.ASCII)
+
+    def given(self, value: str) -> bool:
+        """Whether a value stands here at all: not a placeholder, not a reference to where the value is."""
+        if value.startswith(_DONE) or _DONE[0] in value or _DONE[1] in value:
+            return False
+        return not (self._placeholder.fullmatch(value) or (len(value) < 80 and self._words.search(value)))
+
+    def literal(self, value: str) -> bool:
+        """Whether it is a value rather than a word, a sentence, a name, a path, an identifier or a piece of code."""
+        letter = digit = strong = False
+        for character in value:
+            if "0" <= character <= "9":
+                digit = True
+            elif character.isalpha():
+                letter = True
+            elif character in " \t\r\n":
+                return False
+            elif character in _STRONG:
+                strong = True
+        if not (letter and (digit or strong)) or not self.given(value):
+            return False
+        if self._identifier.fullmatch(value) or _PATH.match(value) or _CALL.match(value):
+            return False
+        return not (_DOTTED.fullmatch(value) or _SLASHED.fullmatch(value)) or self.mixed(value)
+
+    def password(self, value: str) -> bool:
+        """As `literal`, or at least four digits and nothing else."""
+        return self.literal(value) or (len(value) >= 4 and _DIGITS.fullmatch(value) is not None and self.given(value))
+
+    def random(self, value: str) -> bool:
+        """As `literal`, and not put together of words as names are."""
+        if not self.literal(value):
+            return value.isalpha() and self.mixed(value) and self.given(value)
+        return self.mixed(value) or (_strong(value) and _CALL.search(value) is None)
+
+    def whole(self, value: str) -> bool:
+        """For the value of a key whose name says that it is a secret."""
+        if len(value) < 6 or not self.given(value) or self._identifier.fullmatch(value):
+            return False
+        return (
+            self.literal(value) or " " in value.strip() and any(map(self.random, value.split())) or self.random(value)
+        )
+
+    @staticmethod
+    def mixed(value: str) -> bool:
+        """Whether letters of both cases and digits alternate as in random text, not as in names made of words."""
+        pieces = _PIECES.findall(value)
+        length = sum(map(len, pieces))
+        digits = len(_DIGITS.findall(value))
+        if digits >= 3 and length >= 8 and len(pieces) > digits:
+            return True
+        if digits:
+            if len(pieces) >= 4 and length < 2.7 * len(pieces):
+                return True
+            return len(value) >= 32 and _HEX.fullmatch(value) is not None
+        return length >= 12 and length < 2.4 * len(pieces)
+
+    @staticmethod
+    def basic(value: str) -> bool:
+        """Whether it is `name:password` in base64."""
+        try:
+            raw = binascii.a2b_base64(
+                value.replace("-", "+").replace("_", "/").rstrip("=") + "=" * (-len(value.rstrip("=")) % 4)
+            )
+        except binascii.Error:
+            return False
+        name, colon, password = raw.partition(b":")
+        return bool(colon and password) and all(byte >= 32 and byte != 127 for byte in raw)
+
+    @staticmethod
+    def luhn(value: str) -> bool:
+        """Whether it is a card number: an issuer's prefix and length, and the check digit."""
+        digits = value.replace(" ", "").replace("-", "")
+        if not _ISSUERS.fullmatch(digits):
+            return False
+        total = 0
+        for place, digit in enumerate(reversed(digits)):
+            number = int(digit)
+            if place % 2:
+                number = number * 2 - 9 if number > 4 else number * 2
+            total += number
+        return total % 10 == 0
+
+
+def entropy(value: str) -> float:
+    """Shannon entropy, in bits a character."""
+    length = len(value)
+    return -sum(count / length * math.log2(count / length) for count in Counter(value).values())
+
+
+def _strong(value: str) -> bool:
+    """Whether it has lower and upper case, a digit and a symbol, as passwords that people must make."""
+    return (
+        any("a" <= c <= "z" for c in value)
+        and any("A" <= c <= "Z" for c in value)
+        and any("0" <= c <= "9" for c in value)
+        and any(c in _STRONG for c in value)
+    )

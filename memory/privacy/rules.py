@@ -1,0 +1,223 @@
+"""The rules of rules.json, and where they match.
+
+Speed comes from looking for literal keywords first, and trying a rule's pattern only where one of its keywords stands
+(`Pattern.match` there, never a search through the text). Nearly all tokens are long runs of letters and digits, which
+are rare in text; so the keywords of `long` rules are looked for in such runs only. Patterns are compiled when they are
+first needed: compiling all would take longer than a hook lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+
+from memory.privacy.checks import Checks, entropy
+
+#: Least length of a run of letters, digits and `_.~-` in which the keywords of `long` rules are looked for.
+RUN = 20
+#: Least length of a run in which `long` rules without a keyword are looked for.
+LONGEST = 50
+#: How many characters before a keyword `before` may look at.
+REACH = 256
+#: How many characters after the head of a private key must show that it is one.
+EVIDENCE = 400
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to import than everything else here
+    from typing import Any
+
+_RUN_CHARACTERS = bytes(
+    97 if chr(code).isascii() and (chr(code).isalnum() or chr(code) in "_.~-") else 32 for code in range(256)
+)
+_RUN = b"a" * RUN
+_KEY_BODY = re.compile(r"[A-Za-z0-9+/]{16,80}")
+_LINE_END = re.compile(r"[ \t]{0,8}(?:\r?\n|\\{1,4}[nr])")
+#: (start, end, rank of the rule, label)
+Span = tuple[int, int, int, str]
+
+
+class Rule:
+    """One rule. NOTICE.md tells its fields."""
+
+    def __init__(self, rank: int, fields: dict[str, Any]) -> None:
+        self.rank = rank
+        self.id: str = fields["id"]
+        self.label: str = fields["label"]
+        self.keywords = tuple(keyword.encode() for keyword in fields["keywords"])
+        self.long: bool = fields.get("long", False)
+        self.group: int = fields.get("group", 0)
+        self.offset: int = fields.get("offset", 0)
+        self.flags: str = fields.get("flags", "")
+        self.source: str = fields["pattern"]
+        self.before_source: str = fields.get("before", "")
+        self.end_source: str = fields.get("end", "")
+        self.distinct: int = fields.get("distinct", 0)
+        self.entropy: float = fields.get("entropy", 0.0)
+        self.check: str = fields.get("check", "")
+        self._patterns: tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]] | None = None
+
+    @property
+    def patterns(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+        """Compiled: what matches, what must stand before it, and what ends a block."""
+        if self._patterns is None:
+            flags = re.ASCII | (re.IGNORECASE if "i" in self.flags else 0)
+            before = re.compile(self.before_source, re.ASCII | re.IGNORECASE)
+            self._patterns = re.compile(self.source, flags), before, re.compile(self.end_source, re.ASCII)
+        return self._patterns
+
+
+#: A rule that may match in a text, and the keyword for which it may; empty if it has none.
+Active = tuple[Rule, bytes]
+
+
+class Rules:
+    """All rules, and the prefilter over their keywords."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.rules = [Rule(rank, rule) for rank, rule in enumerate(fields["rules"])]
+        self.checks = Checks(fields["placeholders"], fields["placeholder_words"], fields["identifiers"])
+        self.names = [
+            (name["label"], re.compile(name["pattern"], re.ASCII | re.IGNORECASE), getattr(self.checks, name["check"]))
+            for name in fields["names"]
+        ]
+        self._checks: dict[str, Callable[[str], bool]] = {
+            rule.check: getattr(self.checks, rule.check) for rule in self.rules if rule.check
+        }
+        self._in_text = _by_keyword(rule for rule in self.rules if rule.keywords and not rule.long)
+        self._in_runs = _by_keyword(rule for rule in self.rules if rule.keywords and rule.long)
+        self._runs = [rule for rule in self.rules if not rule.keywords and rule.long]
+        self._anywhere = [rule for rule in self.rules if not rule.keywords and not rule.long]
+        # A keyword that holds another one can only occur where that one does.
+        self._keywords = _tree(list(self._in_text))
+
+    def active(self, text: str, low: bytes) -> list[Active]:
+        """Rules that may match in a text; `low` is the text as `lowered`."""
+        found: list[Active] = [(rule, b"") for rule in self._anywhere if rule.patterns[0].search(text)]
+        for keyword, longer in self._keywords:
+            if keyword in low:
+                found += [(rule, keyword) for rule in self._in_text[keyword]]
+                for other in longer:
+                    if other in low:
+                        found += [(rule, other) for rule in self._in_text[other]]
+        runs, longest = _long_runs(low)
+        if runs:
+            found += [(rule, word) for word, rules in self._in_runs.items() if word in runs for rule in rules]
+            if longest >= LONGEST:
+                found += [(rule, b"") for rule in self._runs if rule.patterns[0].search(text)]
+        return found
+
+    def spans(self, text: str, low: bytes, active: list[Active]) -> list[Span]:
+        """Where the rules match; spans may overlap."""
+        found: list[Span] = []
+        for rule, keyword in active:
+            if not keyword:
+                matches = (m for m in rule.patterns[0].finditer(text) if self._holds(rule, m))
+                found += [(*m.span(rule.group), rule.rank, rule.label) for m in matches]
+            elif keyword in low:
+                (self._blocks if rule.end_source else self._beside)(rule, keyword, text, low, found)
+        return found
+
+    def _beside(self, rule: Rule, keyword: bytes, text: str, low: bytes, found: list[Span]) -> None:
+        match, group, offset = rule.patterns[0].match, rule.group, rule.offset
+        place = low.find(keyword)
+        while place >= 0:
+            after = place + 1
+            if place + offset >= 0:
+                m = match(text, place + offset)
+                if m is not None and self._holds(rule, m):
+                    start, end = m.span(group)
+                    found.append((start, end, rule.rank, rule.label))
+                    after = max(after, end)
+            place = low.find(keyword, after)
+
+    def _blocks(self, rule: Rule, keyword: bytes, text: str, low: bytes, found: list[Span]) -> None:
+        """Private keys, whole. One that isn't ended reaches to the end of the text, or to the next one."""
+        begin, _, end = rule.patterns
+        place = low.find(keyword)
+        ended = None
+        searched = False
+        while place >= 0:
+            m = begin.match(text, place)
+            if m is None:
+                place = low.find(keyword, place + 1)
+                continue
+            following = low.find(keyword, m.end())
+            if not searched or (ended is not None and ended.start() < m.end()):
+                ended, searched = end.search(text, m.end()), True
+            whole = ended is not None and (following < 0 or ended.start() < following)
+            stop = ended.end() if ended is not None and whole else following if following >= 0 else len(text)
+            if (whole and _LINE_END.match(text, m.end())) or _has_key(text, m.end(), stop):
+                found.append((m.start(), stop, rule.rank, rule.label))
+                place = low.find(keyword, stop)
+            else:
+                # Only the words are there, as in this very file.
+                place = following
+
+    def _holds(self, rule: Rule, m: re.Match[str]) -> bool:
+        value = m[rule.group]
+        if rule.distinct and len(set(value)) < rule.distinct:
+            return False
+        if rule.check and not self._checks[rule.check](value):
+            return False
+        if rule.entropy and entropy(value) < rule.entropy:
+            return False
+        if rule.before_source:
+            return rule.patterns[1].search(m.string[max(0, m.start() - REACH) : m.start()]) is not None
+        return True
+
+
+def lowered(text: str) -> bytes:
+    """The text in lower case, one byte a character, so that places in one are places in the other."""
+    return text.encode("ascii", "replace").lower()
+
+
+def load() -> Rules:
+    """The rules of rules.json."""
+    with open(os.path.join(os.path.dirname(__file__), "rules.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH120, PTH123 - pathlib takes milliseconds to import
+        return Rules(json.load(file))
+
+
+def _by_keyword(rules: Iterable[Rule]) -> dict[bytes, list[Rule]]:
+    found: dict[bytes, list[Rule]] = {}
+    for rule in rules:
+        for keyword in rule.keywords:
+            found.setdefault(keyword, []).append(rule)
+    return found
+
+
+def _tree(keywords: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
+    """Keywords that hold no other one, each with those that hold it."""
+    shortest = [word for word in keywords if not any(other in word for other in keywords if other != word)]
+    longer: dict[bytes, list[bytes]] = {word: [] for word in shortest}
+    for word in keywords:
+        if word not in longer:
+            longer[next(short for short in shortest if short in word)].append(word)
+    return list(longer.items())
+
+
+def _long_runs(low: bytes) -> tuple[bytes, int]:
+    """The text's runs of at least `RUN` letters, digits and `_.~-`, with spaces between; and the longest one's length."""
+    runs = low.translate(_RUN_CHARACTERS)
+    start = runs.find(_RUN)
+    found = []
+    longest = 0
+    while start >= 0:
+        end = runs.find(b" ", start + RUN)
+        if end < 0:
+            end = len(runs)
+        found.append(low[start:end])
+        longest = max(longest, end - start)
+        start = runs.find(_RUN, end)
+    return b" ".join(found), longest
+
+
+def _has_key(text: str, start: int, stop: int) -> bool:
+    """Whether base64 follows, with a digit in it, before the next dashes."""
+    stop = min(stop, start + EVIDENCE)
+    dashes = text.find("-----", start, stop)
+    for m in _KEY_BODY.finditer(text, start, dashes if dashes >= 0 else stop):
+        if any(map(str.isdigit, m[0])):
+            return True
+    return False
