@@ -78,9 +78,9 @@ def may_hold(raw: bytes) -> bool:
     return bool(active) or private or b"\\u00" in raw
 
 
-def _active(text: str, low: bytes) -> tuple[list[Active], bool]:
+def _active(text: str, low: str) -> tuple[list[Active], bool]:
     """Rules that may match, and whether there may be private parts."""
-    return _rules().active(text, low), b"private" in low and b"<" in low
+    return _rules().active(text, low), "private" in low and "<" in low
 
 
 def _collect(value: Any, strings: list[str], level: int) -> bool:
@@ -119,7 +119,7 @@ class _Redaction:
 
     def text(self, text: str) -> str:
         low = lowered(text)
-        if self._private and b"private" in low:
+        if self._private and "private" in low:
             without = self._without_private(text)
             if without is not text:
                 text, low = without, lowered(without)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # typing takes longer to import than everything else here
 _RUN_CHARACTERS = bytes(
     97 if chr(code).isascii() and (chr(code).isalnum() or chr(code) in "_.~-") else 32 for code in range(256)
 )
-_RUN = b"a" * RUN
+_RUN = "a" * RUN
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{16,80}")
 _LINE_END = re.compile(r"[ \t]{0,8}(?:\r?\n|\\{1,4}[nr])")
 #: (start, end, rank of the rule, label)
@@ -45,7 +45,7 @@ class Rule:
         self.rank = rank
         self.id: str = fields["id"]
         self.label: str = fields["label"]
-        self.keywords = tuple(keyword.encode() for keyword in fields["keywords"])
+        self.keywords = tuple(fields["keywords"])
         self.long: bool = fields.get("long", False)
         self.group: int = fields.get("group", 0)
         self.offset: int = fields.get("offset", 0)
@@ -69,7 +69,7 @@ class Rule:
 
 
 #: A rule that may match in a text, and the keyword for which it may; empty if it has none.
-Active = tuple[Rule, bytes]
+Active = tuple[Rule, str]
 
 
 class Rules:
@@ -92,9 +92,9 @@ class Rules:
         # A keyword that holds another one can only occur where that one does.
         self._keywords = _tree(list(self._in_text))
 
-    def active(self, text: str, low: bytes) -> list[Active]:
+    def active(self, text: str, low: str) -> list[Active]:
         """Rules that may match in a text; `low` is the text as `lowered`."""
-        found: list[Active] = [(rule, b"") for rule in self._anywhere if rule.patterns[0].search(text)]
+        found: list[Active] = [(rule, "") for rule in self._anywhere if rule.patterns[0].search(text)]
         for keyword, longer in self._keywords:
             if keyword in low:
                 found += [(rule, keyword) for rule in self._in_text[keyword]]
@@ -105,10 +105,10 @@ class Rules:
         if runs:
             found += [(rule, word) for word, rules in self._in_runs.items() if word in runs for rule in rules]
             if longest >= LONGEST:
-                found += [(rule, b"") for rule in self._runs if rule.patterns[0].search(text)]
+                found += [(rule, "") for rule in self._runs if rule.patterns[0].search(text)]
         return found
 
-    def spans(self, text: str, low: bytes, active: list[Active]) -> list[Span]:
+    def spans(self, text: str, low: str, active: list[Active]) -> list[Span]:
         """Where the rules match; spans may overlap."""
         found: list[Span] = []
         for rule, keyword in active:
@@ -119,7 +119,7 @@ class Rules:
                 (self._blocks if rule.end_source else self._beside)(rule, keyword, text, low, found)
         return found
 
-    def _beside(self, rule: Rule, keyword: bytes, text: str, low: bytes, found: list[Span]) -> None:
+    def _beside(self, rule: Rule, keyword: str, text: str, low: str, found: list[Span]) -> None:
         match, group, offset = rule.patterns[0].match, rule.group, rule.offset
         place = low.find(keyword)
         while place >= 0:
@@ -132,7 +132,7 @@ class Rules:
                     after = max(after, end)
             place = low.find(keyword, after)
 
-    def _blocks(self, rule: Rule, keyword: bytes, text: str, low: bytes, found: list[Span]) -> None:
+    def _blocks(self, rule: Rule, keyword: str, text: str, low: str, found: list[Span]) -> None:
         """Private keys, whole. One that isn't ended reaches to the end of the text, or to the next one."""
         begin, _, end = rule.patterns
         place = low.find(keyword)
@@ -168,9 +168,9 @@ class Rules:
         return True
 
 
-def lowered(text: str) -> bytes:
-    """The text in lower case, one byte a character, so that places in one are places in the other."""
-    return text.encode("ascii", "replace").lower()
+def lowered(text: str) -> str:
+    """The text in lower case, as ASCII and of the same length, so that places in one are places in the other."""
+    return text.lower() if text.isascii() else text.encode("ascii", "replace").lower().decode("ascii")
 
 
 def load() -> Rules:
@@ -179,38 +179,38 @@ def load() -> Rules:
         return Rules(json.load(file))
 
 
-def _by_keyword(rules: Iterable[Rule]) -> dict[bytes, list[Rule]]:
-    found: dict[bytes, list[Rule]] = {}
+def _by_keyword(rules: Iterable[Rule]) -> dict[str, list[Rule]]:
+    found: dict[str, list[Rule]] = {}
     for rule in rules:
         for keyword in rule.keywords:
             found.setdefault(keyword, []).append(rule)
     return found
 
 
-def _tree(keywords: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
+def _tree(keywords: list[str]) -> list[tuple[str, list[str]]]:
     """Keywords that hold no other one, each with those that hold it."""
     shortest = [word for word in keywords if not any(other in word for other in keywords if other != word)]
-    longer: dict[bytes, list[bytes]] = {word: [] for word in shortest}
+    longer: dict[str, list[str]] = {word: [] for word in shortest}
     for word in keywords:
         if word not in longer:
             longer[next(short for short in shortest if short in word)].append(word)
     return list(longer.items())
 
 
-def _long_runs(low: bytes) -> tuple[bytes, int]:
+def _long_runs(low: str) -> tuple[str, int]:
     """The text's runs of at least `RUN` letters, digits and `_.~-`, with spaces between; and the longest one's length."""
-    runs = low.translate(_RUN_CHARACTERS)
+    runs = low.encode("ascii").translate(_RUN_CHARACTERS).decode("ascii")
     start = runs.find(_RUN)
     found = []
     longest = 0
     while start >= 0:
-        end = runs.find(b" ", start + RUN)
+        end = runs.find(" ", start + RUN)
         if end < 0:
             end = len(runs)
         found.append(low[start:end])
         longest = max(longest, end - start)
         start = runs.find(_RUN, end)
-    return b" ".join(found), longest
+    return " ".join(found), longest
 
 
 def _has_key(text: str, start: int, stop: int) -> bool:

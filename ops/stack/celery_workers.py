@@ -42,6 +42,8 @@ def environment(home: Path) -> dict[str, str]:
         if name not in _CELERY_VARIABLES | _ADDRESS_VARIABLES and not name.startswith("CELERY_")
     }
     kept["MEMLANE_HOME"] = str(home)
+    # FalkorDB's matrix library would keep compiled code in the user's home.
+    kept["GRAPHBLAS_CACHE_PATH"] = str(home / "graph" / "compiled")
     root = Path(ops.__file__).parents[1]
     # Processes run in a folder of the home, lest `-A workers.app` finds a package `workers` in the user's project. So a
     # source tree must be named; an installed package is found anyway.

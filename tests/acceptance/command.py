@@ -100,10 +100,15 @@ class CommandLine:
         assert "Traceback" not in err, err
         return Ended("-".join(words), ended.returncode, out, err)
 
-    def begin(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start a command that goes on."""
+    @contextmanager
+    def begun(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that goes on; it is ended with the block, if it still runs."""
         environ = environment(self.home, **self.environ)
-        return subprocess.Popen([MEMLANE, *arguments], cwd=self.folder, env=environ, **options)
+        with subprocess.Popen([MEMLANE, *arguments], cwd=self.folder, env=environ, **options) as running:
+            try:
+                yield running
+            finally:
+                running.kill()
 
     def queue(self) -> redis.Redis:
         """The queue server, as an operator reaches it by hand."""

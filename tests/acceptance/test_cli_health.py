@@ -55,10 +55,10 @@ def test_status_of_books_that_do_not_balance(memlane: CommandLine, group: str) -
 def test_status_is_watched_until_ctrl_c(memlane: CommandLine, group: str) -> None:
     memlane(*WRITE)
     memlane.books(group)
-    with terminal() as screen:
-        watching = memlane.begin(
-            *("status", "--watch", "--group", group), stdout=screen.theirs, stderr=screen.theirs, stdin=screen.theirs
-        )
+    with (
+        terminal() as screen,
+        memlane.begun("status", "--watch", "--group", group, stdout=screen.theirs, stderr=screen.theirs) as watching,
+    ):
         wait_until(lambda: screen.seen.count("captured") >= 2, "it to be drawn again", PATIENCE)
         memlane(*WRITE)
         wait_until(lambda: "         2         2 " in screen.seen, "the new event to be shown", PATIENCE)
@@ -71,12 +71,13 @@ def test_status_is_watched_until_ctrl_c(memlane: CommandLine, group: str) -> Non
 
 
 def test_status_is_watched_by_a_program(memlane: CommandLine) -> None:
-    watching = memlane.begin("status", "--watch", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert watching.stdout is not None
-    for _ in range(2):
-        assert validated("status", watching.stdout.readline().decode())["balanced"] is True
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=PATIENCE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with memlane.begun("status", "--watch", "--json", **pipes) as watching:
+        assert watching.stdout is not None
+        for _ in range(2):
+            assert validated("status", watching.stdout.readline().decode())["balanced"] is True
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=PATIENCE)
     assert (watching.returncode, err) == (0, b"")
 
 

@@ -80,9 +80,9 @@ def test_many_lines_and_their_groups(memlane: CommandLine, group: str) -> None:
 def test_line_goes_out_as_it_comes_in(memlane: CommandLine, group: str) -> None:
     """As behind `tail -f`: stdin stays open, and no second line follows for now."""
     line = lines({"type": "error", "data": {"message": "at once"}})
-    publishing = memlane.begin("publish", "--stdin", "--json", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert publishing.stdin is not None
-    with memlane.queue() as queue:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with memlane.begun("publish", "--stdin", "--json", **pipes) as publishing, memlane.queue() as queue:
+        assert publishing.stdin is not None
         publishing.stdin.write(line[:20])
         publishing.stdin.flush()
         publishing.stdin.write(line[20:])
@@ -154,10 +154,8 @@ def test_import_twice(memlane: CommandLine, group: str, tmp_path: Path) -> None:
     assert memlane.books(group).recorded == 25
 
     # Somebody looks: what is shown of the progress is not on stdout.
-    with terminal() as screen:
-        importing = memlane.begin(
-            *("import", "opencode", database, "--group", group, "--json"), stdout=subprocess.PIPE, stderr=screen.theirs
-        )
+    again = ("import", "opencode", database, "--group", group, "--json")
+    with terminal() as screen, memlane.begun(*again, stdout=subprocess.PIPE, stderr=screen.theirs) as importing:
         out, _ = importing.communicate(timeout=PATIENCE)
     assert importing.returncode == 0
     assert "importing" in screen.seen
@@ -185,13 +183,13 @@ def test_import_of_what_is_no_database(memlane: CommandLine, tmp_path: Path) -> 
 
 
 def test_ctrl_c_ends_a_stream_without_a_traceback(memlane: CommandLine, group: str) -> None:
-    publishing = memlane.begin("publish", "--stdin", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert publishing.stdin is not None
-    publishing.stdin.write(lines({"type": "error", "data": {"message": "before"}}))
-    publishing.stdin.flush()
-    with memlane.queue() as queue:
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with memlane.begun("publish", "--stdin", **pipes) as publishing, memlane.queue() as queue:
+        assert publishing.stdin is not None
+        publishing.stdin.write(lines({"type": "error", "data": {"message": "before"}}))
+        publishing.stdin.flush()
         wait_until(lambda: queue.hget(lua.captured(group), "captured") == b"1", "the first line", PATIENCE)
-    publishing.send_signal(signal.SIGINT)
-    _, err = publishing.communicate(timeout=PATIENCE)
+        publishing.send_signal(signal.SIGINT)
+        _, err = publishing.communicate(timeout=PATIENCE)
     assert publishing.returncode == 130
     assert b"Traceback" not in err
