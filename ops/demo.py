@@ -204,7 +204,7 @@ def _alone_in(home: str) -> None:
         del os.environ[name]
     os.environ["MEMLANE_HOME"] = home
     # The error in the recorded session is nobody's incident.
-    os.environ["DD_DOGSTATSD_DISABLE"] = "true"
+    os.environ["MEMLANE_DATADOG"] = "false"
     settings.cache_clear()
 
 

@@ -175,10 +175,10 @@ def drain(stage: Stage, group: str) -> None:
             # A batch that is not full means that the stage has caught up. To go on at once would be to work off a
             # steady trickle in batches of one.
             while more:
-                more = _one(stage, group, token, trial) if trial.suspects else _batch(stage, group, token)
+                more = _single(stage, group, token, trial) if trial.single else _batch(stage, group, token, trial)
                 if time.monotonic() > end:
                     break
-            trial.ended()
+            trial.ended(caught_up=not more)
     except cursors.Fenced as error:
         log.warning("fenced stage=%s group=%s: %s", stage.name, group, error)
         lease.let_go()
@@ -193,8 +193,8 @@ def drain(stage: Stage, group: str) -> None:
         failure = StageFailed(stage.name, group, error)
         trial.failed(f"{type(error).__name__}: {error}")
         # A batch is looked into at once; an event that fails by itself must not spin.
-        lease.let_go(options.rest_seconds if trial.suspects else 0)
-        if not trial.suspects:
+        lease.let_go(options.rest_seconds if trial.single else 0)
+        if not trial.single:
             wake(stage.name, group)
         raise failure from None
     lease.let_go()
@@ -207,15 +207,17 @@ def drain(stage: Stage, group: str) -> None:
         log.warning("left to the sweep stage=%s group=%s: %s", stage.name, group, error)
 
 
-def _batch(stage: Stage, group: str, token: int) -> bool:
-    return stage.step(group, token, settings().batch_size)
+def _batch(stage: Stage, group: str, token: int, trial: Trial) -> bool:
+    limit = trial.limit(settings().batch_size)
+    more = stage.step(group, token, limit)
+    trial.passed(limit)
+    return more
 
 
-def _one(stage: Stage, group: str, token: int, trial: Trial) -> bool:
+def _single(stage: Stage, group: str, token: int, trial: Trial) -> bool:
     """Deal with one suspect; bury it if it was tried too often."""
     position = stage.position(group)
     if position is None:
-        trial.suspects = 0
         return False
     attempts = trial.attempt(position)
     if attempts > settings().attempts:
@@ -223,5 +225,5 @@ def _one(stage: Stage, group: str, token: int, trial: Trial) -> bool:
         log.error("buried stage=%s group=%s position=%s attempts=%s", stage.name, group, position, attempts - 1)
     else:
         stage.step(group, token, 1)
-    trial.passed()
+    trial.passed(1)
     return True

@@ -1,8 +1,9 @@
 """Trials: how often a stage of a group was tried without success, so that one poison event can't stop it for ever.
 
-A try is counted before the work, since an event may kill the worker that works on it. After a try that failed or
-never ended, the events of one batch are dealt with one at a time; the one that still fails is the poison. An event
-that was tried `Settings.attempts` times is buried: it goes to the dead letters, and the stage goes on behind it.
+A try is counted before the work, since an event may kill the worker that works on it. After one that failed or never
+ended, the events of its batch are suspect, and dealt with in small chunks; after a chunk that failed, one at a time.
+The one that still fails is the poison: tried `Settings.attempts` times, it is buried. It goes to the dead letters, and
+the stage goes on behind it. So a batch that merely was in the hands of a killed worker costs little.
 
 Source of the idea: quorum queues count deliveries before processing (RabbitMQ, "Poison message handling").
 """
@@ -13,6 +14,8 @@ import redis
 
 from memory import lua
 
+#: Suspects that are dealt with at once, before it is known in which chunk the poison is.
+CHUNK = 25
 #: How long a trial is remembered without a further try, s.
 KEPT_SECONDS = 24 * 3600
 
@@ -23,13 +26,23 @@ class Trial:
     def __init__(self, client: redis.Redis, stage: str, group: str) -> None:
         self._client = client
         self._key = lua.trial(stage, group)
-        #: Events that are still to be dealt with one at a time.
-        self.suspects = 0
+        self._suspects = self._singles = 0
 
     def begin(self, batch_size: int) -> None:
-        """Count a drain that begins. If the one before did not end well, a whole batch is suspect."""
-        began, suspects = lua.run(self._client, "begin_trial", [self._key], [batch_size, KEPT_SECONDS])
-        self.suspects = int(suspects) if began > 1 else 0
+        """Count a drain that begins. If the one before did not end well, it is narrowed down."""
+        answer = lua.run(self._client, "begin_trial", [self._key], [batch_size, CHUNK, KEPT_SECONDS])
+        self._suspects, self._singles = int(answer[0]), int(answer[1])
+
+    @property
+    def single(self) -> bool:
+        """Whether the next event is to be dealt with by itself."""
+        return self._singles > 0
+
+    def limit(self, batch_size: int) -> int:
+        """How many events may be dealt with at once."""
+        if self.single:
+            return 1
+        return min(CHUNK, batch_size) if self._suspects > 0 else batch_size
 
     def attempt(self, position: str) -> int:
         """Count an attempt at the one event at `position`, before the work.
@@ -39,10 +52,12 @@ class Trial:
         """
         return int(lua.run(self._client, "attempt", [self._key], [position]))
 
-    def passed(self) -> None:
-        """A suspect was dealt with, or buried."""
-        self.suspects -= 1
-        self._client.hset(self._key, "suspects", self.suspects)
+    def passed(self, events: int) -> None:
+        """Events were dealt with, or buried."""
+        if self._suspects > 0:
+            self._suspects -= events
+            self._singles -= events
+            self._client.hset(self._key, mapping={"suspects": self._suspects, "singles": self._singles})
 
     def failed(self, error: str) -> None:
         """The work failed: keep why, for the dead letter."""
@@ -50,14 +65,11 @@ class Trial:
 
     def excused(self) -> None:
         """The work could not be done, for a reason that is no event's fault: it does not count."""
-        lua.run(self._client, "excuse", [self._key], [])
+        lua.run(self._client, "end_trial", [self._key], ["excused"])
 
-    def ended(self) -> None:
-        """The drain ended well."""
-        if self.suspects > 0:
-            self._client.hset(self._key, "began", 1)  # some are left for the next drain
-        else:
-            self._client.delete(self._key)
+    def ended(self, caught_up: bool) -> None:
+        """The drain ended well; where it has caught up with all events, none is suspect any more."""
+        lua.run(self._client, "end_trial", [self._key], ["caught up" if caught_up else "turn over"])
 
     def error(self) -> str:
         """What went wrong at the last attempt."""

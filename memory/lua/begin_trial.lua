@@ -1,17 +1,22 @@
 #!lua flags=allow-oom
 -- Count a drain before it begins; see workers/trial.py.
 --
---   KEYS[1]   trial:{stage}:{group}   hash: began, suspects, at, attempts, error
+--   KEYS[1]   trial:{stage}:{group}   hash: open, suspects, singles, at, attempts, error
 --   ARGV[1]   events that are suspect if the drain before this one did not end well
---   ARGV[2]   time to live, s
+--   ARGV[2]   of them, those that are dealt with one at a time if it failed at suspects
+--   ARGV[3]   time to live, s
 --
--- Returns {drains begun since one ended well, events to be dealt with one at a time}.
+-- Returns {events that are suspect, events to be dealt with one at a time}.
 
-local began = redis.call('HINCRBY', KEYS[1], 'began', 1)
-local suspects = tonumber(redis.call('HGET', KEYS[1], 'suspects') or 0)
-if began > 1 and suspects <= 0 then
-  suspects = tonumber(ARGV[1])
-  redis.call('HSET', KEYS[1], 'suspects', suspects)
+local was = redis.call('HMGET', KEYS[1], 'open', 'suspects', 'singles')
+local suspects, singles = tonumber(was[2] or 0), tonumber(was[3] or 0)
+if was[1] == '1' then
+  if suspects <= 0 then
+    suspects, singles = tonumber(ARGV[1]), 0
+  elseif singles <= 0 then
+    singles = tonumber(ARGV[2])
+  end
 end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return {began, suspects}
+redis.call('HSET', KEYS[1], 'open', 1, 'suspects', suspects, 'singles', singles)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return {suspects, singles}

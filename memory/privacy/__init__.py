@@ -62,10 +62,15 @@ def redact(value: Any, found: Counter[str] | None = None) -> Any:
         found: as for `redact_text`.
     """
     strings: list[str] = []
-    deep = _collect(value, strings, 0)
-    text = "\n".join(strings)
-    active, private = _active(text, lowered(text))
-    return _Redaction(active, private, found).value(value, 0) if active or private or deep else value
+    keys: list[str] = []
+    deep = _collect(value, strings, keys, 0)
+    # No pattern reaches over a line's end in a way that could hide a match in one string from a search through all.
+    text = "\n".join(strings) + "\n" + "\n".join(keys)
+    low = lowered(text)
+    active, private = _active(text, low)
+    if not (deep or private or (active and (_rules().spans(text, low, active) or any(map(_named, keys))))):
+        return value
+    return _Redaction(active, private, found).value(value, 0)
 
 
 def may_hold(raw: bytes) -> bool:
@@ -83,8 +88,8 @@ def _active(text: str, low: str) -> tuple[list[Active], bool]:
     return _rules().active(text, low), "private" in low and "<" in low
 
 
-def _collect(value: Any, strings: list[str], level: int) -> bool:
-    """Add all strings in the value, and long numbers. Returns whether it is nested too deeply."""
+def _collect(value: Any, strings: list[str], keys: list[str], level: int) -> bool:
+    """Add all strings in the value, long numbers among them, and the names of keys. Returns whether it is nested too deeply."""
     if isinstance(value, str):
         strings.append(value)
     elif isinstance(value, dict):
@@ -93,17 +98,17 @@ def _collect(value: Any, strings: list[str], level: int) -> bool:
         deep = False
         for key, item in value.items():
             if isinstance(key, str):
-                strings.append(key)
+                keys.append(key)
             # Most are strings, and calls are what takes the time.
             if isinstance(item, str):
                 strings.append(item)
             elif item is not None:
-                deep = _collect(item, strings, level + 1) or deep
+                deep = _collect(item, strings, keys, level + 1) or deep
         return deep
     elif isinstance(value, list | tuple):
         if level >= MAX_LEVELS:
             return True
-        return any([_collect(item, strings, level + 1) for item in value])
+        return any([_collect(item, strings, keys, level + 1) for item in value])
     elif isinstance(value, int) and value > _CARD:
         strings.append(str(value))
     return False

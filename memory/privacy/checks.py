@@ -19,11 +19,18 @@ _CALL = re.compile(r"[A-Za-z_.][A-Za-z0-9_.]*[(\[]")
 _DOTTED = re.compile(r"[A-Za-z_$][A-Za-z0-9_]*(?:\??\.[A-Za-z_$][A-Za-z0-9_]*)+")
 _SLASHED = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.@-]+)+/?")
 _STRONG = frozenset("!@#$%^&*+=?~")
+_LETTER = re.compile("[A-Za-z\u0080-\U0010ffff]")
+_DIGIT_OR_STRONG = re.compile("[0-9!@#$%^&*+=?~]")
+_SPACE = re.compile("[ \t\r\n]")
 _ISSUERS = re.compile(
     r"4[0-9]{15}|5[1-5][0-9]{14}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)[0-9]{12}|3[47][0-9]{13}"
     r"|6(?:011|5[0-9]{2}|4[4-9][0-9])[0-9]{12}|35(?:2[89]|[3-8][0-9])[0-9]{12}"
 )
 
+#: Placeholders are shorter than this many characters.
+LONGEST_PLACEHOLDER = 80
+#: Characters by which a value is judged; more would cost time and change nothing.
+JUDGED = 256
 #: `[redacted:label]` and `[private]`, in which a value has been dealt with.
 _DONE = ("[redacted:", "[private]")
 
@@ -31,30 +38,27 @@ _DONE = ("[redacted:", "[private]")
 class Checks:
     """Checks of a value; what counts as placeholder and as identifier is in rules.json."""
 
-    def __init__(self, placeholders: list[str], words: str, identifiers: list[str]) -> None:
+    def __init__(self, placeholders: list[str], words: list[str], identifiers: list[str]) -> None:
         self._placeholder = re.compile("|".join(placeholders), re.ASCII | re.IGNORECASE)
-        self._words = re.compile(words, re.ASCII | re.IGNORECASE)
+        self._words = tuple(words)
         self._identifier = re.compile("|".join(identifiers), re.ASCII)
 
     def given(self, value: str) -> bool:
         """Whether a value stands here at all: not a placeholder, not a reference to where the value is."""
         if value.startswith(_DONE) or _DONE[0] in value or _DONE[1] in value:
             return False
-        return not (self._placeholder.fullmatch(value) or (len(value) < 80 and self._words.search(value)))
+        if len(value) < LONGEST_PLACEHOLDER:
+            low = value.lower()
+            return not (any([word in low for word in self._words]) or self._placeholder.fullmatch(value))
+        return True
 
     def literal(self, value: str) -> bool:
         """Whether it is a value rather than a word, a sentence, a name, a path, an identifier or a piece of code."""
-        letter = digit = strong = False
-        for character in value:
-            if "0" <= character <= "9":
-                digit = True
-            elif character.isalpha():
-                letter = True
-            elif character in " \t\r\n":
-                return False
-            elif character in _STRONG:
-                strong = True
-        if not (letter and (digit or strong)) or not self.given(value):
+        if (
+            not (_LETTER.search(value) and _DIGIT_OR_STRONG.search(value))
+            or _SPACE.search(value)
+            or not self.given(value)
+        ):
             return False
         if self._identifier.fullmatch(value) or _PATH.match(value) or _CALL.match(value):
             return False
@@ -81,6 +85,7 @@ class Checks:
     @staticmethod
     def mixed(value: str) -> bool:
         """Whether letters of both cases and digits alternate as in random text, not as in names made of words."""
+        value = value[:JUDGED]
         pieces = _PIECES.findall(value)
         length = sum(map(len, pieces))
         digits = len(_DIGITS.findall(value))
@@ -121,6 +126,7 @@ class Checks:
 
 def entropy(value: str) -> float:
     """Shannon entropy, in bits a character."""
+    value = value[:JUDGED]
     length = len(value)
     return -sum(count / length * math.log2(count / length) for count in Counter(value).values())
 

@@ -13,14 +13,16 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
-from memory.privacy.checks import Checks, entropy
+from memory.privacy.checks import JUDGED, Checks, entropy
 
 #: Least length of a run of letters, digits and `_.~-` in which the keywords of `long` rules are looked for.
 RUN = 20
 #: Least length of a run in which `long` rules without a keyword are looked for.
 LONGEST = 50
-#: How many characters before a keyword `before` may look at.
+#: How many characters before a keyword `near` looks at.
 REACH = 256
+#: What was refused as a value is not looked through again for the same keyword, but for this many last characters.
+REJECTED = 64
 #: How many characters after the head of a private key must show that it is one.
 EVIDENCE = 400
 
@@ -32,6 +34,9 @@ _RUN_CHARACTERS = bytes(
     97 if chr(code).isascii() and (chr(code).isalnum() or chr(code) in "_.~-") else 32 for code in range(256)
 )
 _RUN = "a" * RUN
+_DIGIT_CHARACTERS = bytes(48 if 48 <= code <= 57 else 45 if code in b" -" else 32 for code in range(256))
+#: What a text with a card number holds, its digits taken for `0`, spaces and dashes for `-`.
+_CARDS = ("0" * 14, "0000-0000-0000", "0000-000000-0000")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{16,80}")
 _LINE_END = re.compile(r"[ \t]{0,8}(?:\r?\n|\\{1,4}[nr])")
 #: (start, end, rank of the rule, label)
@@ -47,24 +52,25 @@ class Rule:
         self.label: str = fields["label"]
         self.keywords = tuple(fields["keywords"])
         self.long: bool = fields.get("long", False)
-        self.group: int = fields.get("group", 0)
         self.offset: int = fields.get("offset", 0)
         self.flags: str = fields.get("flags", "")
         self.source: str = fields["pattern"]
-        self.before_source: str = fields.get("before", "")
+        self.after_word = tuple(fields.get("after_word", ()))
+        self.near = tuple(fields.get("near", ()))
+        self.stop: str = fields.get("stop", "")
         self.end_source: str = fields.get("end", "")
         self.distinct: int = fields.get("distinct", 0)
         self.entropy: float = fields.get("entropy", 0.0)
-        self.check: str = fields.get("check", "")
-        self._patterns: tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]] | None = None
+        check: str | list[str] = fields.get("check", [])
+        self.checks = [check] if isinstance(check, str) else check
+        self._patterns: tuple[re.Pattern[str], re.Pattern[str]] | None = None
 
     @property
-    def patterns(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-        """Compiled: what matches, what must stand before it, and what ends a block."""
+    def patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Compiled: what matches, and what ends a block."""
         if self._patterns is None:
             flags = re.ASCII | (re.IGNORECASE if "i" in self.flags else 0)
-            before = re.compile(self.before_source, re.ASCII | re.IGNORECASE)
-            self._patterns = re.compile(self.source, flags), before, re.compile(self.end_source, re.ASCII)
+            self._patterns = re.compile(self.source, flags), re.compile(self.end_source, re.ASCII)
         return self._patterns
 
 
@@ -83,25 +89,29 @@ class Rules:
             for name in fields["names"]
         ]
         self._checks: dict[str, Callable[[str], bool]] = {
-            rule.check: getattr(self.checks, rule.check) for rule in self.rules if rule.check
+            check: getattr(self.checks, check) for rule in self.rules for check in rule.checks
         }
         self._in_text = _by_keyword(rule for rule in self.rules if rule.keywords and not rule.long)
         self._in_runs = _by_keyword(rule for rule in self.rules if rule.keywords and rule.long)
         self._runs = [rule for rule in self.rules if not rule.keywords and rule.long]
-        self._anywhere = [rule for rule in self.rules if not rule.keywords and not rule.long]
+        self._digits = [rule for rule in self.rules if not rule.keywords and not rule.long]
         # A keyword that holds another one can only occur where that one does.
         self._keywords = _tree(list(self._in_text))
 
     def active(self, text: str, low: str) -> list[Active]:
         """Rules that may match in a text; `low` is the text as `lowered`."""
-        found: list[Active] = [(rule, "") for rule in self._anywhere if rule.patterns[0].search(text)]
+        found: list[Active] = []
+        raw = low.encode("ascii")
+        digits = raw.translate(_DIGIT_CHARACTERS).decode("ascii")
+        if any([card in digits for card in _CARDS]):
+            found += [(rule, "") for rule in self._digits]
         for keyword, longer in self._keywords:
             if keyword in low:
                 found += [(rule, keyword) for rule in self._in_text[keyword]]
                 for other in longer:
                     if other in low:
                         found += [(rule, other) for rule in self._in_text[other]]
-        runs, longest = _long_runs(low)
+        runs, longest = _long_runs(low, raw)
         if runs:
             found += [(rule, word) for word, rules in self._in_runs.items() if word in runs for rule in rules]
             if longest >= LONGEST:
@@ -114,27 +124,31 @@ class Rules:
         for rule, keyword in active:
             if not keyword:
                 matches = (m for m in rule.patterns[0].finditer(text) if self._holds(rule, m))
-                found += [(*m.span(rule.group), rule.rank, rule.label) for m in matches]
+                found += [(*m.span(m.lastindex or 0), rule.rank, rule.label) for m in matches]
             elif keyword in low:
                 (self._blocks if rule.end_source else self._beside)(rule, keyword, text, low, found)
         return found
 
     def _beside(self, rule: Rule, keyword: str, text: str, low: str, found: list[Span]) -> None:
-        match, group, offset = rule.patterns[0].match, rule.group, rule.offset
+        match, offset, words, near = rule.patterns[0].match, rule.offset, rule.after_word, rule.near
         place = low.find(keyword)
         while place >= 0:
             after = place + 1
-            if place + offset >= 0:
+            if place + offset >= 0 and (not words or _follows(words, low, place)):
                 m = match(text, place + offset)
-                if m is not None and self._holds(rule, m):
-                    start, end = m.span(group)
-                    found.append((start, end, rule.rank, rule.label))
-                    after = max(after, end)
+                if m is not None:
+                    start, end = m.span(m.lastindex or 0)
+                    if self._holds(rule, m) and (not near or _is_near(near, low, place)):
+                        found.append((start, end, rule.rank, rule.label))
+                        after = max(after, end)
+                    else:
+                        # Text that consists of keywords would be looked at again and again.
+                        after = max(after, end - REJECTED)
             place = low.find(keyword, after)
 
     def _blocks(self, rule: Rule, keyword: str, text: str, low: str, found: list[Span]) -> None:
         """Private keys, whole. One that isn't ended reaches to the end of the text, or to the next one."""
-        begin, _, end = rule.patterns
+        begin, end = rule.patterns
         place = low.find(keyword)
         ended = None
         searched = False
@@ -156,16 +170,25 @@ class Rules:
                 place = following
 
     def _holds(self, rule: Rule, m: re.Match[str]) -> bool:
-        value = m[rule.group]
-        if rule.distinct and len(set(value)) < rule.distinct:
+        value: str = m[m.lastindex or 0]
+        if rule.distinct and len(set(value[:JUDGED])) < rule.distinct:
             return False
-        if rule.check and not self._checks[rule.check](value):
+        if rule.stop and m.string[m.end() : m.end() + 1] in rule.stop and m.end() < len(m.string):
             return False
-        if rule.entropy and entropy(value) < rule.entropy:
+        if rule.checks and not self._checks[rule.checks[min(m.lastindex or 1, len(rule.checks)) - 1]](value):
             return False
-        if rule.before_source:
-            return rule.patterns[1].search(m.string[max(0, m.start() - REACH) : m.start()]) is not None
-        return True
+        return not rule.entropy or entropy(value) >= rule.entropy
+
+
+def _follows(words: tuple[str, ...], low: str, place: int) -> bool:
+    """Whether one of the words stands before the place, with at most one of `_ .-` between."""
+    return low.endswith(words, 0, place - 1 if place and low[place - 1] in "_ .-" else place)
+
+
+def _is_near(words: tuple[str, ...], low: str, place: int) -> bool:
+    """Whether one of the words stands in the text before the place."""
+    reach = low[max(0, place - REACH) : place]
+    return any([word in reach for word in words])
 
 
 def lowered(text: str) -> str:
@@ -197,9 +220,9 @@ def _tree(keywords: list[str]) -> list[tuple[str, list[str]]]:
     return list(longer.items())
 
 
-def _long_runs(low: str) -> tuple[str, int]:
+def _long_runs(low: str, raw: bytes) -> tuple[str, int]:
     """The text's runs of at least `RUN` letters, digits and `_.~-`, with spaces between; and the longest one's length."""
-    runs = low.encode("ascii").translate(_RUN_CHARACTERS).decode("ascii")
+    runs = raw.translate(_RUN_CHARACTERS).decode("ascii")
     start = runs.find(_RUN)
     found = []
     longest = 0

@@ -48,16 +48,5 @@ def explain(error: Exception) -> str:
     """What a person is told about an error."""
     if type(error).__module__.partition(".")[0] in OURS:
         return str(error)
-    if wrong := _wrong_settings(error):
-        return wrong
     # Only the kind: messages of others may hold parts of an event.
     return f"unexpected {type(error).__name__}; MEMLANE_DEBUG=1 shows where it comes from, please report it"
-
-
-def _wrong_settings(error: Exception) -> str:
-    """The variables that hold what their settings can't be; empty if that isn't what is wrong."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is None or not isinstance(error, pydantic.ValidationError) or error.title != "Settings":
-        return ""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"MEMLANE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in found)

@@ -48,14 +48,13 @@ def command(
     Runs until Ctrl-C or SIGTERM, and then stops everything in order. Data, logs and passwords are kept in MEMLANE_HOME
     (default ~/.memlane), where other commands and agents find the addresses.
     """
-    from memory.settings import Settings
+    from memory.settings import settings
     from ops.stack import Stack
 
     for variable in ("MEMLANE_VALKEY_URL", "MEMLANE_GRAPH_URL"):
         if os.environ.get(variable):
             say(f"{variable} is set: this stack doesn't use it, but other commands will go there; unset it")
-    home = Settings().home
-    stack = Stack(home, valkey_port=port, flower_port=flower_port, workers=workers, flower=flower, say=say)
+    stack = Stack(settings().home, valkey_port=port, flower_port=flower_port, workers=workers, flower=flower, say=say)
     with progress("starting") as bar:
 
         def ready() -> None:

@@ -28,7 +28,8 @@ ELSEWHERE = {
     "MEMLANE_DATABASE_URL": "postgresql://127.0.0.1:1/none",
     "MEMLANE_GROUP": "not a group",
     "MEMLANE_BATCH_SIZE": "none",
-    "MEMLANE_DATADOG": "false",
+    "MEMLANE_DATADOG": "true",
+    "DD_AGENT_HOST": "127.0.0.1",
     "CELERY_BROKER_URL": "redis://127.0.0.1:1",
 }
 
@@ -105,7 +106,7 @@ def test_for_people_beside_another_stack(shared_stack: Up, tmp_path: Path) -> No
     ]
     assert f"port {QUEUE_PORT} is in use: the queue server gets " in out
     assert "25 events published: 11 tool.call, 4 chat.message, 4 file.write" in out
-    for stage, events in (("record", 25), ("index", 25), ("episodes", 25), ("cache", 6), ("telemetry", 3)):
+    for stage, events in (("record", 25), ("index", 25), ("episodes", 25), ("cache", 6)):
         assert f" ms  {stage:15} {events:3} of {events}\n" in out
     assert [line.split()[1] for line in out.splitlines() if line.startswith("  cache ")] == ["miss,", "hit,", "miss,"]
     assert "failed with exit code 1" in out
