@@ -199,10 +199,10 @@ class TestProjects:
     @pytest.mark.parametrize(
         ("directory", "worktree", "sandboxes", "project", "stored"),
         [
-            ("/work/shop", "/work/shop", "[]", "/work/shop", "src/limiter.py"),
-            ("/work/shop/api", "/work/shop", "[]", "/work/shop", "api/src/limiter.py"),
-            ("/trees/one/api", "/work/shop", '["/trees/one", "/trees"]', "/trees/one", "api/src/limiter.py"),
-            ("/work/shop2", "/work/shop", "[]", "/work/shop2", "src/limiter.py"),
+            ("/srv/shop", "/srv/shop", "[]", "/srv/shop", "src/limiter.py"),
+            ("/srv/shop/api", "/srv/shop", "[]", "/srv/shop", "api/src/limiter.py"),
+            ("/trees/one/api", "/srv/shop", '["/trees/one", "/trees"]', "/trees/one", "api/src/limiter.py"),
+            ("/srv/shop2", "/srv/shop", "[]", "/srv/shop2", "src/limiter.py"),
             ("/var/notes", "/", "[]", "/var/notes", "src/limiter.py"),
             ("/var/notes", "/", "{broken", "/var/notes", "src/limiter.py"),
             ("C:\\dev\\shop", "C:\\dev\\shop", "[]", "C:\\dev\\shop", "src/limiter.py"),
