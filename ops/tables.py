@@ -13,35 +13,51 @@ from ops.text import counted
 
 def render(status: Status) -> RenderableType:
     """The status as tables for a terminal."""
-    groups = _table("group", "captured", "recorded", "duplicates", "pending", "dead", "refused", "cache hits", "misses")
-    for group in status.groups:
-        terms = (group.captured, group.recorded, group.duplicates, group.pending, group.dead, group.refused)
-        cache = (group.cache_hits, group.cache_misses)
-        groups.add_row(Text(group.group), *(f"{term:,}" for term in (*terms, *cache)), _verdict(group.off_by))
-    stages = _table("stage", "of interest", "done", "pending", "dead")
-    for stage in status.as_json()["stages"]:
-        interest, done, pending, dead = (stage[term] for term in ("interest", "done", "pending", "dead"))
-        cells = (f"{term:,}" for term in (interest, done, pending, dead))
-        stages.add_row(Text(stage["stage"]), *cells, _verdict(interest - done - pending - dead))
     queue = status.queue
     most = f" of {queue['maxmemory'] / 2**20:,.0f}" if queue["maxmemory"] else ""
     lanes = "all lanes are drained"
     if waiting := queue["pending_groups"]:
         lanes = f"{counted(waiting, 'lane')} waiting, the oldest event for {queue['oldest_age']:.1f} s"
-    lines = (
-        f"queue   {queue['address']}, {queue['used_memory'] / 2**20:,.1f}{most} MiB, {lanes}\nledger  {status.ledger}\n"
-    )
+    memory = f"{queue['used_memory'] / 2**20:,.1f}{most} MiB"
+    lines = Text(f"queue   {queue['address']}, {memory}, {lanes}\nledger  {status.ledger}\n")
     if not status.groups:
-        return Text(f"{lines}\nnothing was captured yet: `memlane publish --help` and `memlane import --help` say how")
-    return Lines(Text(lines), groups, "", stages)
+        return Lines(lines, "nothing was captured yet: `memlane publish --help` and `memlane import --help` say how")
+    tables: list[RenderableType] = [_groups(status), "", _stages(status)]
+    if any(group.cache_hits or group.cache_misses for group in status.groups):
+        tables += ["", _cache(status)]
+    return Lines(lines, *tables)
+
+
+def _groups(status: Status) -> Table:
+    table = _table("group", "captured", "recorded", "duplicates", "pending", "dead", "refused", "books")
+    for group in status.groups:
+        terms = (group.captured, group.recorded, group.duplicates, group.pending, group.dead, group.refused)
+        table.add_row(Text(group.group), *(f"{term:,}" for term in terms), _verdict(group.off_by))
+    return table
+
+
+def _stages(status: Status) -> Table:
+    table = _table("stage", "of interest", "done", "pending", "dead", "books")
+    for stage in status.as_json()["stages"]:
+        interest, done, pending, dead = terms = [stage[term] for term in ("interest", "done", "pending", "dead")]
+        table.add_row(Text(stage["stage"]), *(f"{n:,}" for n in terms), _verdict(interest - done - pending - dead))
+    return table
+
+
+def _cache(status: Status) -> Table:
+    table = _table("questions", "cache hits", "misses")
+    for group in status.groups:
+        if group.cache_hits or group.cache_misses:
+            table.add_row(Text(group.group), f"{group.cache_hits:,}", f"{group.cache_misses:,}")
+    return table
 
 
 def _table(first: str, *others: str) -> Table:
-    """A table of counts with what the books say in its last column."""
+    """A table of counts. Where there is little room, the names in its first column are folded."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first)
-    for column in (*others, "books"):
-        table.add_column(column, justify="right")
+    table.add_column(first, overflow="fold")
+    for column in others:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

@@ -25,10 +25,11 @@ EVENT_TEXT_BYTES = 1_000
 class Telemetry(Follower):
     name = queue = "telemetry"
 
-    def __init__(self) -> None:
-        self.types = frozenset({"error", "completion"}) if settings().datadog else frozenset()
+    types = frozenset({"error", "completion"})
 
     def after(self, group: str, events: Slice) -> None:
+        if not settings().datadog:
+            return
         tags = [f"group:{group}"]
         tokens = 0
         for event in events.events:

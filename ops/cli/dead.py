@@ -8,11 +8,15 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.options import OnlyGroup, checked_group
-from ops.cli.output import Json, console, examples, print_json
+from ops.cli.options import OnlyGroup, checked_group, progress
+from ops.cli.output import Json, console, examples, print_json, say
 from ops.text import plain
 
-app = typer.Typer(help="Look at dead letters: events that could not be dealt with.", no_args_is_help=True)
+app = typer.Typer(help="Look at events that could not be dealt with, and retry them.", no_args_is_help=True)
+
+
+#: Most letters that one `retry --stage` takes.
+MOST_RETRIED = 10_000
 
 
 class NoSuchStage(Exception):
@@ -71,6 +75,45 @@ def show(
     for name, value in {**found.summary(), "time": f"{_utc(found.time)} UTC"}.items():
         typer.echo(f"{name:9} {plain(str(value)) if value is not None else '-'}")
     typer.echo(f"event\n{plain(_laid_out(found.event))}")
+
+
+@app.command("retry", epilog=examples("memlane dead retry 17 18", "memlane dead retry --stage episodes"))
+def retry(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers, from `memlane dead list`.")] = None,
+    stage: Annotated[str | None, typer.Option(help="All those of this stage.")] = None,
+    group: OnlyGroup = None,
+    as_json: Json = False,
+) -> None:
+    """Deal with dead letters again, oldest first, once what was wrong is mended. Exits 1 if one fails again."""
+    from memory.ledger.dead import letter, letters
+    from ops import clients
+    from ops.retry import RetryFailed
+    from ops.retry import retry as again
+
+    if bool(numbers) == (stage is not None):
+        raise typer.BadParameter("give either numbers, or --stage")
+    with clients.ledger() as ledger, ledger.read() as connection:
+        if numbers:
+            found = [letter(connection, number) for number in numbers]
+        else:
+            found = letters(connection, group=checked_group(group), stage=_checked_stage(stage), limit=MOST_RETRIED)
+    retried: list[int] = []
+    failed: list[dict[str, object]] = []
+    with progress("retrying", len(found)) as bar:
+        for each in sorted(found, key=lambda one: one.n):
+            try:
+                again(each)
+                retried.append(each.n)
+            except RetryFailed as error:
+                failed.append({"number": each.n, "error": str(error)})
+                say(plain(str(error)))
+            bar.advance(bar.task_ids[0])
+    if as_json:
+        print_json({"retried": retried, "failed": failed})
+    else:
+        typer.echo(f"retried {len(retried)}" + (f", {len(failed)} failed again" if failed else ""))
+    if failed:
+        raise typer.Exit(1)
 
 
 def _checked_stage(stage: str | None) -> str | None:

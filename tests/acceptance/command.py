@@ -8,7 +8,7 @@ import pty
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -115,18 +115,19 @@ class CommandLine:
         state = json.loads((self.home / "run" / "stack.json").read_text())
         return redis.Redis.from_url(state["valkey_url"])
 
-    def books(self, group: str) -> GroupStatus:
-        """The books of a group, as soon as all its stages have dealt with all its events, and all balances."""
+    def books(self, group: str, waiting: Collection[str] = ()) -> GroupStatus:
+        """The books of a group, as soon as they balance, and events wait for these stages and for no other."""
         ledger = Ledger(f"sqlite:///{self.home / 'ledger.sqlite3'}")
         found: list[GroupStatus] = []
 
         def settled() -> bool:
             (books,) = look(queue, "", ledger, group).groups
             found.append(books)
-            return books.balanced and not books.pending and not any(stage.pending for stage in books.stages)
+            wait = {stage.stage for stage in books.stages if stage.pending}
+            return books.balanced and not books.pending and wait == set(waiting)
 
         with self.queue() as queue, closing(ledger):
-            wait_until(settled, f"all stages of {group}", PATIENCE)
+            wait_until(settled, f"stages of {group}", PATIENCE)
         return found[-1]
 
 

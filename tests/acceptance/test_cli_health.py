@@ -6,12 +6,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from memory import lua
-from memory.ledger import Ledger
-from memory.ledger.books import of_group
 from tests.acceptance.command import PATIENCE, CommandLine, Ended, terminal, validated
 from tests.acceptance.test_up import Up
 from tests.servers import free_port, wait_until
@@ -61,7 +59,7 @@ def test_status_is_watched_until_ctrl_c(memlane: CommandLine, group: str) -> Non
     ):
         wait_until(lambda: screen.seen.count("captured") >= 2, "it to be drawn again", PATIENCE)
         memlane(*WRITE)
-        wait_until(lambda: "         2         2 " in screen.seen, "the new event to be shown", PATIENCE)
+        wait_until(lambda: "        2         2 " in screen.seen, "the new event to be shown", PATIENCE)
         watching.send_signal(signal.SIGINT)
         assert watching.wait(PATIENCE) == 0
     assert "Traceback" not in screen.seen
@@ -105,6 +103,12 @@ def test_dead_letters(memlane: CommandLine, group: str) -> None:
     assert shown.out.endswith('event\n{"type": "file.write", \\x1b[2J\n')
     assert letter["error"] in shown.out
 
+    again = memlane("dead", "retry", number, "--json")
+    assert again.code == 1
+    assert again.json["retried"] == []
+    assert [failed["number"] for failed in again.json["failed"]] == [letter["number"]]
+    assert memlane.books(group).dead == 1
+
     diagnosis = memlane("doctor")
     assert diagnosis.code == 0, diagnosis
     assert "look   dead letters" in diagnosis.out
@@ -116,6 +120,9 @@ def test_dead_letters_that_are_not_there(memlane: CommandLine, group: str) -> No
     assert memlane("dead", "list", "--group", group, "--stage", "record", "--json").json == {"dead": []}
     memlane("dead", "list", "--stage", "recrod").failed("'recrod'", "record, index")
     memlane("dead", "show", "4711").failed("4711", "memlane dead list")
+    memlane("dead", "retry", "4711").failed("4711", "memlane dead list")
+    assert memlane("dead", "retry", "--stage", "index", "--group", group).out == "retried 0\n"
+    assert memlane("dead", "retry").code == 2
 
 
 def test_doctor_finds_nothing(memlane: CommandLine) -> None:
@@ -165,7 +172,7 @@ def test_doctor_with_workers_that_hang(memlane: CommandLine, shared_stack: Up, g
     """First the worker that writes the graph is stopped in its tracks, then the one that empties the lanes."""
     with stopped(shared_stack, "graph"):
         memlane(*WRITE)
-        wait_until(lambda: recorded(memlane, group) == 1, "the event in the ledger", PATIENCE)
+        memlane.books(group, waiting=("episodes", "cache.episodes"))
         with stopped(shared_stack, "lanes"):
             memlane(*WRITE)
             with memlane.queue() as queue:
@@ -198,13 +205,6 @@ def failures(examined: Ended) -> list[dict[str, str]]:
     found: list[dict[str, str]] = [one for one in examined.json["findings"] if one["state"] == "failure"]
     assert examined.json["works"] is (not found)
     return found
-
-
-def recorded(memlane: CommandLine, group: str) -> int:
-    """How many events of a group are in the ledger now."""
-    ledger = Ledger(f"sqlite:///{memlane.home / 'ledger.sqlite3'}")
-    with closing(ledger), ledger.read() as connection:
-        return of_group(connection, group).recorded
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 
 from memory import lua
 from memory.ledger import Ledger, LedgerUnavailable, books, cursors, dead
 from memory.ledger.log import Slice
 from memory.ledger.schema import dead_letters
 from memory.settings import settings
+from ops.retry import RetryFailed, retry
 from producers import Publisher
 from tests import servers
 from tests.workers_here import workers_here
@@ -219,10 +220,29 @@ def test_a_retried_letter_is_dealt_with(queue_url: str, ledger: Ledger, worker: 
     with pytest.raises(ValueError, match="can't stand"):
         stage.retry(letter)
     assert len(buried(ledger)) == 1
-    Index().retry(letter)
+    retry(letter)
     with pytest.raises(dead.NoSuchLetter):
-        Index().retry(letter)
+        retry(letter)
     with ledger.read() as connection:
         found = books.of_stage(connection, "index", GROUP, None)
         assert (found.interest, found.done, found.pending, found.dead) == (1, 1, 0, 0)
         assert indexed(connection) == 1
+
+
+def test_a_letter_of_a_lane_goes_back_into_it(queue_url: str, ledger: Ledger, worker: None) -> None:
+    """Given entries that never came into the ledger, If one of them is an event by now, I expect a retry to put it back
+    into its lane; the one that is none to stay a letter; and the captured ones to be all accounted for."""
+    event = {"id": "late", "type": "completion", "data": {"task": "t"}}
+    with Publisher(queue_url, source="test", group=GROUP) as publisher:
+        raw = publisher.check(event).encode().decode()
+    letter = {"group_id": GROUP, "stage": "record", "error": "unreadable", "attempts": 3, "time": 0}
+    with ledger.write() as connection:
+        connection.execute(insert(dead_letters), [{**letter, "event": raw}, {**letter, "event": "{"}])
+        late, garbage = sorted(dead.letters(connection, group=GROUP, stage="record", limit=2), key=lambda one: one.n)
+    retry(late)
+    with pytest.raises(RetryFailed, match="not valid JSON"):
+        retry(garbage)
+    drain(STAGES["record"], GROUP)
+    with ledger.read() as connection:
+        found = books.of_group(connection, GROUP)
+    assert (found.recorded, found.duplicates, found.dead) == (1, 0, 1)
