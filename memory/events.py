@@ -33,6 +33,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from ulid import ULID
 
+from memory.privacy import redact
+
 #: Largest event, as UTF-8 JSON, in bytes. A larger one is refused.
 MAX_EVENT_BYTES = 256 * 1024
 #: A text field of `data` above this many UTF-8 bytes is clipped by the producer.
@@ -45,6 +47,9 @@ MAX_COUNT = 2**53 - 1
 GROUP_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 #: RFC 3339, which is narrower than what pydantic takes for a time (seconds since 1970, a date alone).
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+
+#: Attributes that are never redacted: made by machines, or checked by a pattern.
+_PLAIN = frozenset({"specversion", "id", "source", "type", "time", "group", "session"})
 
 #: Older spellings of types, accepted on input.
 ALIASES = {
@@ -320,6 +325,8 @@ def create_encoded(fields: dict[str, Any], *, source: str, group: str) -> tuple[
     """`create`, and the event's encoding, which it has to make anyway."""
     filled = {"id": str(ULID()), "time": datetime.now(UTC), "source": source, "group": group}
     filled.update((name, value) for name, value in fields.items() if value is not None)
+    # Before anything is clipped: a secret that is cut in half is not recognised any more.
+    filled = redacted(filled)
     try:
         event = _checked(filled)
         raw = event.encode()
@@ -332,6 +339,17 @@ def create_encoded(fields: dict[str, Any], *, source: str, group: str) -> tuple[
         clip(event)
         raw = event.encode()
     return event, raw
+
+
+def redacted(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an event without secrets and private text, wherever in them people or programs may have put some.
+    The same dictionary if there are none. See `memory.privacy`.
+    """
+    free = {name: value for name, value in fields.items() if name not in _PLAIN}
+    clean = redact(free)
+    if clean is free:
+        return fields
+    return {name: value for name, value in fields.items() if name in _PLAIN} | clean
 
 
 def native_id(source: str, session: str, type: str, native: str, status: str | None = None) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from memory import lua
-from memory.events import EventInvalid, parse
+from memory.events import EventInvalid, json_object, parse, redacted
 from memory.graph.kinds import text_of
 from memory.ledger.log import Entry, KnownIds, record
+from memory.privacy import redact_text
 from workers import resources
 from workers.stage import Stage
 from workers.wake import ring, wake_followers
@@ -41,7 +42,8 @@ class Record(Stage):
     def bury(self, group: str, token: int, error: str, attempts: int) -> None:
         found = resources.valkey().xrange(lua.lane(group), count=1)
         entries = [
-            Entry(id.decode(), None, _raw(fields).decode("utf-8", "replace"), error, attempts) for id, fields in found
+            Entry(id.decode(), None, redact_text(_raw(fields).decode("utf-8", "replace")), error, attempts)
+            for id, fields in found
         ]
         self._write(group, token, entries, {})
 
@@ -86,16 +88,20 @@ def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tu
         try:
             if b"e" not in fields:
                 raise EventInvalid("entry: has no field e")
-            event = parse(raw)
+            fields_found = json_object(raw)
+            clean = redacted(fields_found)
+            event = parse(clean)
+            if clean is not fields_found:
+                text = event.encode().decode()
             if event.group != group:
                 raise EventInvalid(f"group: names another group than the lane it was found in ({group})")
             texts.setdefault(event.id, text_of(event))
             entries.append(Entry(id.decode(), event, text))
         except EventInvalid as error:
-            entries.append(Entry(id.decode(), None, text, str(error)))
+            entries.append(Entry(id.decode(), None, redact_text(text), str(error)))
         except Exception as error:
             # Whatever else is wrong with one event must not stop its lane.
-            entries.append(Entry(id.decode(), None, text, f"could not be read: {type(error).__name__}"))
+            entries.append(Entry(id.decode(), None, redact_text(text), f"could not be read: {type(error).__name__}"))
     return entries, texts
 
 

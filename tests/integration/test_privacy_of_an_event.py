@@ -1,0 +1,58 @@
+"""Secrets and private text reach neither lane nor ledger, from our publisher or from a foreign one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import select
+
+from memory import lua
+from memory.ledger import Ledger
+from memory.ledger.schema import dead_letters, events
+from producers import Publisher
+from tests.workers_here import workers_here
+from workers.stage import drain
+from workers.stages import STAGES
+
+GROUP = "shop"
+#: In two parts, lest this file be taken for one that leaks.
+TOKEN = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
+TEXT = f"push with {TOKEN} <private>my salary</private> to src/cart.py"
+
+
+@pytest.fixture
+def worker(queue_url: str, database_url: str, tmp_path: Path, ledger: Ledger) -> Iterator[None]:
+    environ = {"MEMLANE_HOME": str(tmp_path), "MEMLANE_VALKEY_URL": queue_url, "MEMLANE_DATABASE_URL": database_url}
+    with workers_here(environ):
+        yield
+
+
+def test_the_publisher_sends_none(queue_url: str, queue: redis.Redis) -> None:
+    """Given a token and private text in data, nested data and the subject, I expect neither in the lane, and the rest."""
+    with Publisher(queue_url, source="test", group=GROUP) as publisher:
+        event = {"type": "chat.message", "data": {"role": "user", "text": TEXT, "more": [{"header": TEXT}]}}
+        publisher.publish(event)
+    ((_, fields),) = queue.xrange(lua.lane(GROUP))
+    assert TOKEN.encode() not in fields[b"e"]
+    assert b"salary" not in fields[b"e"]
+    assert fields[b"e"].count(b"[redacted:github-token] [private] to src/cart.py") == 2
+
+
+def test_what_a_foreign_publisher_sent_is_redacted(queue: redis.Redis, ledger: Ledger, worker: None) -> None:
+    """Given entries that no publisher of ours made, one an event and one garbage, I expect neither's secrets in the
+    ledger or in the dead letters."""
+    with Publisher("redis://127.0.0.1:1", source="test", group=GROUP) as publisher:
+        raw = publisher.check({"type": "chat.message", "data": {"role": "user", "text": "TEXT"}}).encode()
+    queue.xadd(lua.lane(GROUP), {"e": raw.replace(b"TEXT", TEXT.encode())})
+    queue.xadd(lua.lane(GROUP), {"e": '{"broken": "' + TEXT})
+    drain(STAGES["record"], GROUP)
+    with ledger.read() as connection:
+        stored = connection.execute(select(events.c.text, events.c.data)).one()
+        letter = connection.execute(select(dead_letters.c.event)).scalar_one()
+    for found in (*stored, letter):
+        assert TOKEN not in found
+        assert "salary" not in found
+        assert "[redacted:github-token] [private]" in found
