@@ -346,7 +346,7 @@ def redacted(fields: dict[str, Any]) -> dict[str, Any]:
     The same dictionary if there are none. See `memory.privacy`.
     """
     free = {name: value for name, value in fields.items() if name not in _PLAIN}
-    clean = redact(free)
+    clean: dict[str, Any] = redact(free)
     if clean is free:
         return fields
     return {name: value for name, value in fields.items() if name in _PLAIN} | clean
