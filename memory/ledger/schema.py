@@ -6,7 +6,7 @@ differs by database: see the first migration, and `search.py`.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint, false
 
 metadata = MetaData()
 
@@ -61,6 +61,17 @@ stage_cursors = Table(
         "stream_id", Text, nullable=False, server_default="0-0", comment="`record` only: last lane entry dealt with"
     ),
     Column("generation", Text, nullable=False, server_default="", comment="`record` only: the server's, for stream_id"),
+    Column("dropped", BigInteger, nullable=False, server_default="0", comment="dead letters that were dropped"),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("generation", Text, primary_key=True, comment="one life of the queue server: between two of its starts"),
+    Column("captured", BigInteger, nullable=False, server_default="0", comment="events it accepted, as far as known"),
+    Column("dealt", BigInteger, nullable=False, server_default="0", comment="lane entries of it dealt with"),
+    Column("closed", Boolean, nullable=False, server_default=false(), comment="its lane holds none of them any more"),
 )
 
 dead_letters = Table(
