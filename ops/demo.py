@@ -23,6 +23,7 @@ from memory.ledger import Ledger
 from memory.settings import settings
 from ops import clients
 from ops.demo_data import recorded_database
+from ops.home import Home
 from ops.imports import import_opencode
 from ops.stack import Stack
 from producers import Publisher
@@ -173,7 +174,7 @@ class Demo:
         from ops.status import look
 
         with clients.queue() as queue:
-            return look(queue, settings().valkey, ledger, GROUP)
+            return look(queue, Home(settings().home, settings().valkey), ledger, GROUP)
 
     def _tell_where(self, home: str, stack: Stack) -> None:
         self._console.print(f"\nFlower shows the tasks at {stack.addresses['flower']}")

@@ -13,8 +13,9 @@ from producers import Publisher
 from producers.group import group_of
 from producers.opencode_db import count, database_path, read_events
 
-#: Events published in one round trip.
+#: Events published in one round trip, and how long it may take, s.
 CHUNK = 200
+DEADLINE_SECONDS = 10.0
 
 
 @dataclass
@@ -65,7 +66,8 @@ def import_opencode(
         on_skipped=lambda row: result.skipped.append(str(row)),
         on_progress=lambda done: progress(done, total),
     )
-    with Publisher(source="opencode", group=group or group_of()) as publisher:
+    # Without the spool: what can't be taken now can be read again.
+    with Publisher(source="opencode", group=group or group_of(), spool=False, deadline=DEADLINE_SECONDS) as publisher:
 
         def send() -> None:
             publisher.publish_many(chunk)

@@ -1,7 +1,8 @@
 """How the system is: the books of each group and stage, the lanes, the workers.
 
-The books say that what was captured is accounted for: `captured = recorded + duplicates + pending + dead + refused`
-for each group, and `interest = done + pending + dead` for each of its stages. Each term is counted on its own.
+The books say that what was captured is accounted for:
+`captured = recorded + duplicates + pending + spooled + dead + refused + lost` for each group, and
+`interest = done + pending + dead` for each of its stages. Each term is counted on its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import redis
 
 from memory import lua
 from memory.ledger import Ledger, books
-from producers.address import without_password
+from ops.home import Home
 from workers.stages import STAGES
 
 #: The terms are read one after the other while events flow: an imbalance counts once it was seen this many times.
@@ -33,8 +34,10 @@ class GroupStatus:
     recorded: int
     duplicates: int
     pending: int
+    spooled: int
     dead: int
     refused: int
+    lost: int
     stages: list[books.StageBooks]
     cache_hits: int
     cache_misses: int
@@ -42,7 +45,8 @@ class GroupStatus:
     @property
     def off_by(self) -> int:
         """Events that the books miss (above zero) or have too many (below)."""
-        return self.captured - self.recorded - self.duplicates - self.pending - self.dead - self.refused
+        accounted = self.recorded + self.duplicates + self.pending + self.spooled + self.dead + self.refused + self.lost
+        return self.captured - accounted
 
     @property
     def balanced(self) -> bool:
@@ -56,6 +60,8 @@ class Status:
     queue: dict[str, Any]
     ledger: str
     groups: list[GroupStatus]
+    recovered: dict[str, int]
+    discarded: dict[str, int]
 
     @property
     def balanced(self) -> bool:
@@ -67,6 +73,8 @@ class Status:
             "balanced": self.balanced,
             "queue": self.queue,
             "ledger": self.ledger,
+            "recovered": self.recovered,
+            "discarded": self.discarded,
             "stages": self._stages(),
             "groups": [{**asdict(group), "off_by": group.off_by, "balanced": group.balanced} for group in self.groups],
         }
@@ -82,26 +90,36 @@ class Status:
         return [{"stage": name, **{term: total[term] for term in terms}} for name, total in totals.items()]
 
 
-def look(client: redis.Redis, address: str, ledger: Ledger, group: str | None = None) -> Status:
+def look(client: redis.Redis, home: Home, ledger: Ledger, group: str | None = None) -> Status:
     """The status of all groups, or of one; looked at again for a second while events flow and books don't balance.
+
+    What this home knows is first reported to the queue server: see `Home.report`.
 
     Raises:
         redis.RedisError, LedgerUnavailable
     """
     for left in reversed(range(LOOKS)):
-        found = _look(client, address, ledger, group)
+        with ledger.read() as connection:
+            home.report(client, connection)
+        found = _look(client, home, ledger, group)
         if found.balanced or not left:
             break
         time.sleep(PAUSE_SECONDS)
     return found
 
 
-def _look(client: redis.Redis, address: str, ledger: Ledger, only: str | None) -> Status:
+def _look(client: redis.Redis, home: Home, ledger: Ledger, only: str | None) -> Status:
     with ledger.read() as connection:
         known = set(books.groups(connection))
-    waiting = {group.decode() for group in client.zrange(lua.PENDING, 0, -1)}
-    groups = sorted({only} if only else known | waiting)
-    return Status(_queue(client, address), ledger.address, [_group(client, ledger, group) for group in groups])
+    waiting = {group.decode() for group in (*client.zrange(lua.PENDING, 0, -1), *client.smembers(lua.GROUPS))}
+    groups = sorted({only} if only else known | waiting | home.groups)
+    return Status(
+        queue=_queue(client, home.address),
+        ledger=ledger.address,
+        groups=[_group(client, home, ledger, group) for group in groups],
+        recovered=_counters(client, lua.RECOVERED),
+        discarded=_counters(client, lua.DISCARDED),
+    )
 
 
 def _queue(client: redis.Redis, address: str) -> dict[str, Any]:
@@ -110,7 +128,7 @@ def _queue(client: redis.Redis, address: str) -> dict[str, Any]:
     oldest = client.zrange(lua.PENDING, 0, 0, withscores=True)
     age = seconds + microseconds / 1e6 - oldest[0][1] / 1000 if oldest else 0.0
     return {
-        "address": without_password(address),
+        "address": address,
         "used_memory": memory["used_memory"],
         "maxmemory": memory["maxmemory"],
         "pending_groups": client.zcard(lua.PENDING),
@@ -118,9 +136,11 @@ def _queue(client: redis.Redis, address: str) -> dict[str, Any]:
     }
 
 
-def _group(client: redis.Redis, ledger: Ledger, group: str) -> GroupStatus:
-    captured: dict[bytes, bytes] = client.hgetall(lua.captured(group))
-    cache: dict[bytes, bytes] = client.hgetall(lua.recall_counters(group))
+def _group(client: redis.Redis, home: Home, ledger: Ledger, group: str) -> GroupStatus:
+    counters = _counters(client, lua.captured(group))
+    refused = counters.pop("refused", 0)
+    cache = _counters(client, lua.recall_counters(group))
+    spooled = home.spooled(client, group)
     with ledger.read() as connection:
         found = books.of_group(connection, group)
         last = books.last_stream_id(connection, group)
@@ -131,15 +151,24 @@ def _group(client: redis.Redis, ledger: Ledger, group: str) -> GroupStatus:
         ]
     # Entries that the ledger has, but that a worker has not yet deleted from the lane, are not pending.
     left_over = len(client.xrange(lua.lane(group), "-", last)) if last else 0
+    accepted = {name: max(counters.get(name, 0), found.captured.get(name, 0)) for name in counters | found.captured}
     return GroupStatus(
         group=group,
-        captured=int(captured.get(b"captured", 0)),
+        captured=sum(accepted.values()) + spooled + refused,
         recorded=found.recorded,
         duplicates=found.duplicates,
         pending=int(client.xlen(lua.lane(group))) - left_over,
+        spooled=spooled,
         dead=found.dead,
-        refused=int(captured.get(b"refused", 0)),
+        refused=refused,
+        lost=found.lost,
         stages=stages,
-        cache_hits=int(cache.get(b"hits", 0)),
-        cache_misses=int(cache.get(b"misses", 0)),
+        cache_hits=cache.get("hits", 0),
+        cache_misses=cache.get("misses", 0),
     )
+
+
+def _counters(client: redis.Redis, key: str) -> dict[str, int]:
+    """A hash of counters."""
+    found: dict[bytes, bytes] = client.hgetall(key)
+    return {name.decode("utf-8", "replace"): int(count) for name, count in sorted(found.items())}

@@ -29,9 +29,10 @@ def render(status: Status) -> RenderableType:
 
 
 def _groups(status: Status) -> Table:
-    table = _table("group", "captured", "recorded", "duplicates", "pending", "dead", "refused", "books")
+    names = ("captured", "recorded", "duplicates", "pending", "spooled", "dead", "refused", "lost")
+    table = _table("group", *names, "books")
     for group in status.groups:
-        terms = (group.captured, group.recorded, group.duplicates, group.pending, group.dead, group.refused)
+        terms = [getattr(group, name) for name in names]
         table.add_row(Text(group.group), *(f"{term:,}" for term in terms), _verdict(group.off_by))
     return table
 

@@ -18,7 +18,7 @@ class QueueUnknown(Exception):
 
 
 def queue_url(environ: Mapping[str, str] = os.environ) -> str:
-    """URL of the queue server, password included.
+    """URL of the queue server for a producer, password included.
 
     Raises:
         QueueUnknown: see there.
@@ -30,7 +30,8 @@ def queue_url(environ: Mapping[str, str] = os.environ) -> str:
         stack = json.loads((home / "run" / "stack.json").read_text())
     except (OSError, ValueError):
         stack = None
-    url = stack.get("valkey_url") if isinstance(stack, dict) else None
+    # Of the stack's users, the one that may publish and ask, and nothing else.
+    url = stack.get("producer_url") or stack.get("valkey_url") if isinstance(stack, dict) else None
     if not isinstance(url, str):
         raise QueueUnknown(f"no queue server: start one with `memlane up` (home {home}), or set MEMLANE_VALKEY_URL")
     return url

@@ -33,6 +33,14 @@ def shared_queue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has a home of its own; and on a busy machine nothing goes into its spool that need not."""
+    monkeypatch.setenv("MEMLANE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MEMLANE_PUBLISH_DEADLINE_MS", "10000")
+    return tmp_path / "home"
+
+
 @pytest.fixture
 def queue_url(shared_queue_url: str) -> str:
     """An empty queue server."""
@@ -83,6 +91,7 @@ class System:
             "MEMLANE_DATABASE_URL": self.database_url,
             "MEMLANE_GRAPH_URL": self.graph_url,
             "MEMLANE_DATADOG": "false",
+            "MEMLANE_PUBLISH_DEADLINE_MS": "10000",
         }
 
 

@@ -7,16 +7,23 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from memory.ledger import generations
 from memory.ledger.schema import dead_letters, events, stage_cursors
 
 
 @dataclass(frozen=True, slots=True)
 class GroupBooks:
-    """A group's terms that the ledger knows."""
+    """A group's terms that the ledger knows.
 
+    `captured` is what each generation of the queue server is known to have accepted; `lost` what those that are over
+    had accepted and never came into the ledger. `dead` counts dead letters, those that were dropped included.
+    """
+
+    captured: dict[str, int]
     recorded: int
     duplicates: int
     dead: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,13 @@ def of_group(connection: Connection, group: str) -> GroupBooks:
     duplicates = connection.execute(
         select(stage_cursors.c.duplicates).where(stage_cursors.c.group_id == group, stage_cursors.c.stage == "record")
     ).scalar()
-    return GroupBooks(recorded, duplicates or 0, _dead(connection, "record", group))
+    return GroupBooks(
+        captured=generations.captured(connection, group),
+        recorded=recorded,
+        duplicates=duplicates or 0,
+        dead=_dead(connection, "record", group),
+        lost=generations.lost(connection, group),
+    )
 
 
 def last_stream_id(connection: Connection, group: str) -> str | None:
@@ -85,6 +98,10 @@ def lag(connection: Connection, follows: Mapping[str, str]) -> dict[str, int]:
 
 
 def _dead(connection: Connection, stage: str, group: str) -> int:
-    return connection.execute(
+    letters = connection.execute(
         select(func.count()).where(dead_letters.c.group_id == group, dead_letters.c.stage == stage)
     ).scalar_one()
+    dropped = connection.execute(
+        select(stage_cursors.c.dropped).where(stage_cursors.c.group_id == group, stage_cursors.c.stage == stage)
+    ).scalar()
+    return letters + (dropped or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, text, update
 
 from memory.events import Event
-from memory.ledger import cursors
+from memory.ledger import cursors, generations
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import dead_letters, events, stage_cursors
 
@@ -20,13 +21,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a lane: the event, or what was found instead and why it is not one."""
+    """One entry of a lane: the event, or what was found instead and why it is not one; and the generation of the queue
+    server that accepted it, empty where no producer of ours put it there."""
 
     stream_id: str
     event: Event | None
     raw: str
     error: str = ""
     attempts: int = 1
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,17 @@ def record(
     connection: Connection,
     group: str,
     token: int,
-    generation: str,
     entries: Sequence[Entry],
     describe: Callable[[Event], str],
     look_up: bool = False,
 ) -> Recorded:
     """Put lane entries into the log, each once, in their order, with dense seqs; unreadable ones to the dead letters.
 
-    Entries at or before the cursor's stream id that the ledger has were dealt with by a worker that died before it
-    could delete them. Those that it has not are new: after a failover to a server whose clock is behind.
+    An entry that the ledger has was dealt with by a worker that died before it could delete it, or the queue server
+    has forgotten since that it was deleted. Each is counted as dealt with once, by the generation that accepted it.
 
     Args:
         connection: a writing transaction; nothing else may have been done in it.
-        generation: the queue server's; stream ids of another generation are not comparable.
         describe: gives the event's text for episodes and search.
         look_up: leave out ids that are in the ledger. Mostly none is, so it is first tried without.
 
@@ -68,8 +69,7 @@ def record(
         KnownIds: see there. With `look_up` only if another group recorded one of them at the same moment.
     """
     cursor = cursors.claim(connection, "record", group, token)
-    if cursor.generation == generation:
-        entries = _not_dealt_with(connection, group, _position(cursor.stream_id), entries)
+    entries = _not_dealt_with(connection, group, cursor, entries)
     if not entries:
         return Recorded(0, 0, 0)
 
@@ -100,9 +100,10 @@ def record(
             done=stage_cursors.c.done + len(rows),
             duplicates=stage_cursors.c.duplicates + duplicates,
             stream_id=entries[-1].stream_id,
-            generation=generation,
+            generation=entries[-1].generation,
         )
     )
+    generations.count_dealt(ledger, connection, group, Counter(entry.generation for entry in entries))
     return Recorded(len(rows), duplicates, len(dead))
 
 
@@ -131,21 +132,32 @@ def read(connection: Connection, group: str, after: int, upto: int, types: Colle
 
 
 def _not_dealt_with(
-    connection: Connection, group: str, last: tuple[int, int], entries: Sequence[Entry]
+    connection: Connection, group: str, cursor: cursors.Cursor, entries: Sequence[Entry]
 ) -> Sequence[Entry]:
-    """Entries after `last`, and those before it of which the ledger knows nothing."""
-    earlier = [entry for entry in entries if _position(entry.stream_id) <= last]
-    if not earlier:
+    """Entries of which the ledger knows nothing. Stream ids go up within a generation, so there only those at or before
+    the cursor's can be known; those of another are looked for by their own stream ids."""
+    last = _position(cursor.stream_id)
+    earlier, others = [], []
+    for entry in entries:
+        if entry.generation != cursor.generation:
+            others.append(entry)
+        elif _position(entry.stream_id) <= last:
+            earlier.append(entry)
+    if not earlier and not others:
         return entries
     unreadable = dead_letters.c
     query = select(unreadable.stream_id).where(
         unreadable.group_id == group,
         unreadable.stage == "record",
-        unreadable.stream_id.in_([entry.stream_id for entry in earlier if entry.event is None]),
+        unreadable.stream_id.in_([entry.stream_id for entry in (*earlier, *others) if entry.event is None]),
     )
     dead = set(connection.execute(query).scalars())
     known = _known(connection, [entry.event.id for entry in earlier if entry.event is not None])
+    ids = [entry.event.id for entry in others if entry.event is not None]
+    query = select(events.c.stream_id).where(events.c.id.in_(ids), events.c.group_id == group)
+    placed = set(connection.execute(query).scalars())
     done = {e.stream_id for e in earlier if (e.event.id in known if e.event is not None else e.stream_id in dead)}
+    done |= {e.stream_id for e in others if e.stream_id in (placed if e.event is not None else dead)}
     return [entry for entry in entries if entry.stream_id not in done]
 
 

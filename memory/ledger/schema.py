@@ -72,6 +72,7 @@ generations = Table(
     Column("captured", BigInteger, nullable=False, server_default="0", comment="events it accepted, as far as known"),
     Column("dealt", BigInteger, nullable=False, server_default="0", comment="lane entries of it dealt with"),
     Column("closed", Boolean, nullable=False, server_default=false(), comment="its lane holds none of them any more"),
+    Index("generations_closed", "closed", "group_id"),
 )
 
 dead_letters = Table(

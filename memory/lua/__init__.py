@@ -6,6 +6,7 @@ Each script is a file of its own in this folder and begins with a table of its k
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -28,8 +29,16 @@ FULL = PREFIX + "full"
 SWEEP = PREFIX + "sweep"
 #: hash: where the next round of the sweep goes on, by what it goes through.
 SWEPT = PREFIX + "swept"
-#: string: random, made anew by whoever finds it missing; tells a wiped server from the one before.
+#: string: random; tells one life of the server, between two starts, failovers or wipes, from the others.
 GENERATION = PREFIX + "generation"
+#: string: the run of the server's process in which the generation was last looked at.
+RUN = PREFIX + "run"
+#: set: groups that the ledger may not know, since events of theirs were refused.
+GROUPS = PREFIX + "groups"
+#: hash: recoveries of the sweep, by kind.
+RECOVERED = PREFIX + "recovered"
+#: hash: messages in Celery's lists that were no wake-ups and were discarded, by queue.
+DISCARDED = PREFIX + "discarded"
 
 #: How long a path stays marked as dropped, s: longer than any cached answer lives.
 DROPPED_SECONDS = 3600
@@ -53,8 +62,13 @@ def trial(stage: str, group: str) -> str:
 
 
 def captured(group: str) -> str:
-    """Hash of counters for the books: `captured`, `refused`."""
+    """Hash of counters for the books: `refused`, and by generation how many events the lane has accepted."""
     return f"{PREFIX}captured:{group}"
+
+
+def spools(group: str) -> str:
+    """Hash of what producers' machines have told of their spools: `SPOOL:sent` and `SPOOL:waiting`, in events."""
+    return f"{PREFIX}spools:{group}"
 
 
 def recall_counters(group: str) -> str:
@@ -103,7 +117,8 @@ def reply(question: str) -> str:
 
 
 def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:
-    """Run the script `name`.lua: by its SHA-1, or by its text where the server does not know it yet.
+    """Run the script `name`.lua: by its SHA-1, or by its text where the server does not know it yet. That is so after
+    each of its starts, so it is then looked whether this is another life of the server: see generation.lua.
 
     Raises:
         redis.RedisError
@@ -111,6 +126,7 @@ def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence
     try:
         return client.evalsha(_sha(name), len(keys), *keys, *arguments)
     except NoScriptError:
+        client.eval(source("generation"), *_generation())
         return client.eval(source(name), len(keys), *keys, *arguments)
 
 
@@ -119,7 +135,23 @@ async def run_async(client: redis.asyncio.Redis, name: str, keys: Sequence[str],
     try:
         return await client.evalsha(_sha(name), len(keys), *keys, *arguments)
     except NoScriptError:
+        await client.eval(source("generation"), *_generation())
         return await client.eval(source(name), len(keys), *keys, *arguments)
+
+
+def generation(client: redis.Redis) -> str:
+    """This life of the server.
+
+    Raises:
+        redis.RedisError
+    """
+    found: bytes = run(client, "generation", [GENERATION, RUN], [secrets.token_hex(8)])
+    return found.decode()
+
+
+def _generation() -> tuple[int, str, str, str]:
+    """Keys and arguments of generation.lua."""
+    return 2, GENERATION, RUN, secrets.token_hex(8)
 
 
 @cache

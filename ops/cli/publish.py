@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Publish an event, or a stream of them.
 
-    Exits 1 if an event was refused; the others are published all the same.
+    What the queue server can't take now waits in the spool of this home, and is sent by whoever publishes next. Exits 1
+    if an event was refused; the others are published all the same.
     """
     from producers import Publisher
 
@@ -60,7 +61,8 @@ def command(
         else:
             event = {"type": type, "session": session, "agent": agent, "data": parse_object(data, "data")}
             event["project"] = str(project.resolve()) if project else None
-            answer = _answer([publisher.publish(event)], Counter([publisher.group]), [])
+            answer = _answer([publisher.publish(event)], Counter([publisher.group]), [], publisher.spooled)
+        say_spooled(publisher)
     if as_json:
         print_json(answer)
     else:
@@ -70,6 +72,14 @@ def command(
             say(f"refused {counted(len(answer['refused']), 'line')}, named above")
     if answer["refused"]:
         raise typer.Exit(1)
+
+
+def say_spooled(publisher: Publisher) -> None:
+    """Say so if events went into the spool."""
+    if publisher.spooled:
+        waits = "1 event waits" if publisher.spooled == 1 else f"{publisher.spooled:,} events wait"
+        why = publisher.problem or "others wait before it"
+        say(f"{waits} in the spool, and is sent with the next one or by `memlane spool flush`: {why}")
 
 
 def parse_object(text: str, option: str) -> dict[str, Any]:
@@ -93,10 +103,10 @@ def _stream(publisher: Publisher) -> dict[str, Any]:
     """Publish stdin's lines as they come.
 
     Raises:
-        StreamBroken: the queue server went away, or is full.
+        StreamBroken: neither the queue server nor the spool can take more.
     """
     from memory.events import EventInvalid
-    from producers import QueueFull, QueueUnavailable
+    from producers import SpoolFull
 
     ids: list[str] = []
     groups: Counter[str] = Counter()
@@ -119,14 +129,14 @@ def _stream(publisher: Publisher) -> dict[str, Any]:
                 publisher.count_refused(len(refused) - before)
             try:
                 ids += publisher.publish_many(events)
-            except (QueueFull, QueueUnavailable) as error:
+            except SpoolFull as error:
                 raise StreamBroken(
                     f"{error}; lines up to {sent} are published, those from {sent + 1} to {number} perhaps in part"
                 ) from error
             sent = number
             groups.update(event.group for event in events)
             bar.update(bar.task_ids[0], advance=len(events))
-    return _answer(ids, groups, refused)
+    return _answer(ids, groups, refused, publisher.spooled)
 
 
 def _lines(stdin: BufferedReader) -> Iterator[list[bytes]]:
@@ -142,6 +152,7 @@ def _lines(stdin: BufferedReader) -> Iterator[list[bytes]]:
         yield [b"".join(begun)]
 
 
-def _answer(ids: list[str], groups: Counter[str], refused: list[dict[str, Any]]) -> dict[str, Any]:
+def _answer(ids: list[str], groups: Counter[str], refused: list[dict[str, Any]], spooled: int) -> dict[str, Any]:
     """What `memlane publish --json` prints."""
-    return {"published": len(ids), "groups": dict(sorted(groups.items())), "refused": refused, "ids": ids}
+    counts = {"published": len(ids), "spooled": spooled, "groups": dict(sorted(groups.items()))}
+    return {**counts, "refused": refused, "ids": ids}

@@ -32,18 +32,20 @@ def command(
 ) -> None:
     """Show the books: what was captured, and what became of it.
 
-    Exits 1 if they do not balance: captured = recorded + duplicates + pending + dead + refused for each group,
-    and interest = done + pending + dead for each stage.
+    Exits 1 if they do not balance: captured = recorded + duplicates + pending + spooled + dead + refused + lost for
+    each group, and interest = done + pending + dead for each stage.
     """
     from memory.settings import settings
     from ops import clients
+    from ops.home import Home
     from ops.status import look
 
     only = checked_group(group)
+    home = Home(settings().home, settings().valkey)
     with clients.queue() as queue, clients.ledger() as ledger:
 
         def found() -> Status:
-            return look(queue, settings().valkey, ledger, only)
+            return look(queue, home, ledger, only)
 
         if watch:
             _watch(found, as_json)

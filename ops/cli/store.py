@@ -27,7 +27,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Remember a text: it is published as a request to remember, and found by recall from then on."""
-    from ops.cli.publish import parse_object
+    from ops.cli.publish import parse_object, say_spooled
     from producers import Publisher
 
     data: dict[str, Any] = {"request": text, "action": "remember"}
@@ -40,6 +40,7 @@ def command(
     with Publisher(source="memlane-cli", group=group_or_default(group)) as publisher:
         event = {"type": "user.request", "session": session, "agent": agent, "project": str(project_root())}
         id = publisher.publish({**event, "data": data})
+        say_spooled(publisher)
     if as_json:
         print_json({"group": publisher.group, "id": id})
     else:

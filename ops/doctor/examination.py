@@ -10,6 +10,7 @@ from memory.settings import NotConfigured, settings
 from ops import clients
 from ops.doctor import flow, machine, servers
 from ops.doctor.finding import Finding, failure
+from ops.home import Home
 from ops.status import look
 from producers.address import QueueUnknown
 from producers.publisher import QueueUnavailable
@@ -34,7 +35,7 @@ def examine() -> Iterator[Finding]:
                 served = yield from flow.workers()
                 yield from flow.lanes(queue, ledger, served)
                 if ledger is not None:
-                    status = look(queue, settings().valkey, ledger)
+                    status = look(queue, Home(settings().home, settings().valkey), ledger)
                     yield from flow.stages(queue, ledger, status, served)
                     yield from flow.books(status)
         except (NotConfigured, QueueUnknown) as error:

@@ -14,7 +14,7 @@ from memory.settings import NotConfigured, settings
 from ops.doctor.finding import Finding, failure, ok, warning
 from ops.text import counted
 from producers.address import without_password
-from producers.publisher import MEMORY_SHARE
+from producers.calls import MEMORY_SHARE
 
 #: How long a server may take to answer, s.
 ANSWER_SECONDS = 3.0

@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from memory.ledger import Ledger
+from ops.home import Home
 from ops.status import GroupStatus, look
 from tests.servers import wait_until
 
@@ -33,7 +34,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """The caller's, without what would lead elsewhere than to this home."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEMLANE_", "OPENCODE_"))}
     plain = {"TERM": "xterm", "COLUMNS": "120", "_TYPER_FORCE_DISABLE_TERMINAL": "1", "DD_DOGSTATSD_DISABLE": "true"}
-    return {**kept, **plain, "MEMLANE_HOME": str(home), **more}
+    # On a busy machine nothing is to go into the spool that need not.
+    return {**kept, **plain, "MEMLANE_HOME": str(home), "MEMLANE_PUBLISH_DEADLINE_MS": "10000", **more}
 
 
 def validated(command: str, line: str) -> dict[str, Any]:
@@ -118,10 +120,11 @@ class CommandLine:
     def books(self, group: str, waiting: Collection[str] = ()) -> GroupStatus:
         """The books of a group, as soon as they balance, and events wait for these stages and for no other."""
         ledger = Ledger(f"sqlite:///{self.home / 'ledger.sqlite3'}")
+        state = json.loads((self.home / "run" / "stack.json").read_text())
         found: list[GroupStatus] = []
 
         def settled() -> bool:
-            (books,) = look(queue, "", ledger, group).groups
+            (books,) = look(queue, Home(self.home, state["valkey_url"]), ledger, group).groups
             found.append(books)
             wait = {stage.stage for stage in books.stages if stage.pending}
             return books.balanced and not books.pending and wait == set(waiting)

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("dealt", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.false()),
     )
+    op.create_index("generations_closed", "generations", ["closed", "group_id"])
     op.add_column("stage_cursors", sa.Column("dropped", sa.BigInteger, nullable=False, server_default="0"))
 
 

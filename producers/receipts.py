@@ -1,0 +1,147 @@
+"""Receipts: how many of a group's events the queue server said it has accepted, kept on the producer's own disk.
+
+A server that is wiped, or fails over, forgets what it had accepted; without this, so would everybody. The last receipt
+goes along with every publish, so a new life of the server learns what the one before had accepted, and the ledger
+can count what was lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from producers.environment import private_folder
+
+#: How long a receipt may wait for another process to write its own, s. The next one makes good for one left out.
+LOCK_SECONDS = 0.005
+#: Most files that are kept open.
+MOST_FILES = 64
+#: Bytes of a file: `generation count`, padded.
+WIDTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`count` events were accepted by the lane in this generation of the server."""
+
+    generation: str = ""
+    count: int = 0
+
+
+class Receipts:
+    """The last receipt of each group that this home publishes to, by one queue server.
+
+    Where the home can't be written, they last as long as this object.
+    """
+
+    def __init__(self, home: Path, address: str) -> None:
+        """
+        Args:
+            address: of the server, without its password: what one server accepted says nothing of another.
+        """
+        self._folder = home / "receipts" / hashlib.sha256(address.encode()).hexdigest()[:16]
+        self._last: dict[str, Receipt] = {}
+        self._files: dict[tuple[int, str], int] = {}
+        self._lock = threading.Lock()
+
+    def last(self, group: str) -> Receipt:
+        """The last receipt that this process knows of; the file's, if it has none of its own."""
+        found = self._last.get(group)
+        if found is None:
+            found = self._last[group] = self.on_disk(group)
+        return found
+
+    def on_disk(self, group: str) -> Receipt:
+        """The last receipt of any process of this home."""
+        try:
+            return _decode((self._folder / group).read_bytes())
+        except OSError:
+            return Receipt()
+
+    def groups(self) -> list[str]:
+        """Groups of which there is a receipt."""
+        try:
+            return sorted(file.name for file in self._folder.iterdir())
+        except OSError:
+            return []
+
+    def keep(self, group: str, receipt: Receipt, replaced: Receipt) -> bool:
+        """Keep a new receipt. Never fails.
+
+        Args:
+            replaced: the receipt that went along with the publish: the server knows of it now.
+
+        Returns:
+            Whether it is kept. If not, the file holds one of an earlier generation of which the server may not know:
+            report that, and come again.
+        """
+        last = self.last(group)
+        if receipt.generation == last.generation and receipt.count <= last.count:
+            return True
+        # With a timeout: a process that was forked off while another thread held it would wait for ever.
+        if not self._lock.acquire(timeout=LOCK_SECONDS):
+            return True
+        try:
+            kept = self._write(group, receipt, replaced)
+        except OSError:
+            kept = True
+        finally:
+            self._lock.release()
+        if kept:
+            self._last[group] = receipt
+        return kept
+
+    def close(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    def _write(self, group: str, receipt: Receipt, replaced: Receipt) -> bool:
+        file = self._file(group)
+        if not _locked(file):
+            return True
+        try:
+            known = _decode(os.pread(file, WIDTH, 0))
+            if known.generation == receipt.generation:
+                if known.count >= receipt.count:
+                    return True
+            elif known.generation and known != replaced:
+                return False
+            os.pwrite(file, f"{receipt.generation} {receipt.count}".ljust(WIDTH).encode(), 0)
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+        return True
+
+    def _file(self, group: str) -> int:
+        # A forked child opens its own: a lock that parent and child share keeps neither out.
+        key = os.getpid(), group
+        if key not in self._files:
+            if len(self._files) >= MOST_FILES:
+                self.close()
+            private_folder(self._folder)
+            self._files[key] = os.open(self._folder / group, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._files[key]
+
+
+def _decode(raw: bytes) -> Receipt:
+    generation, _, count = raw.decode("ascii", "replace").strip().partition(" ")
+    return Receipt(generation, int(count)) if count.isdecimal() else Receipt()
+
+
+def _locked(file: int) -> bool:
+    """Take the file's lock, unless another process keeps it for longer than `LOCK_SECONDS`."""
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.0002)
+        else:
+            return True
