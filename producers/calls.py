@@ -46,6 +46,7 @@ class Call:
             lua.spools(self.group),
             lua.FULL,
             lua.GENERATION,
+            lua.RUN,
             *(lua.dropped(self.group, path) for path in self.written),
         ]
 
@@ -66,7 +67,7 @@ class Call:
         ]
 
 
-#: A generation that begins with one of this process's calls is named by this word.
+#: A generation that begins with one of this process's calls is named by this word and the time.
 _WORD = secrets.token_hex(8)
 
 

@@ -17,6 +17,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import redis.asyncio
+
+# Not hiredis, which redis-py prefers where it is installed: it makes room for all of a list that is only announced, and
+# a server that lies about its length costs seconds. For answers as short as those here it is no faster.
+from redis._parsers import _AsyncRESP3Parser, _RESP3Parser
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 #: Where one host's port is reached: address family and socket address.
@@ -51,10 +55,10 @@ class _Socket:
         self._socket = opened
         self._clock = clock
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         if self._socket.gettimeout() != 0:
             self._socket.settimeout(self._clock.left())
-        return self._socket.recv(size)
+        return self._socket.recv(size, flags)
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._clock.left())
@@ -134,11 +138,13 @@ def pool(url: str, clock: Clock, **options: Any) -> redis.BlockingConnectionPool
         kind: type = _Unix
     else:
         kind = _Tls if url.startswith("rediss:") else _Tcp
-    return redis.BlockingConnectionPool.from_url(url, connection_class=kind, clock=clock, **options)
+    options |= {"connection_class": kind, "clock": clock, "parser_class": _RESP3Parser}
+    return redis.BlockingConnectionPool.from_url(url, **options)
 
 
 def async_pool(url: str, **options: Any) -> redis.asyncio.BlockingConnectionPool:
     """Connections for asyncio. What limits them is `asyncio.timeout`, around each exchange."""
+    options["parser_class"] = _AsyncRESP3Parser
     if not url.startswith("unix:"):
         options["connection_class"] = _AsyncTls if url.startswith("rediss:") else _AsyncTcp
     return redis.asyncio.BlockingConnectionPool.from_url(url, **options)

@@ -22,7 +22,7 @@ LOCK_SECONDS = 0.005
 #: Most files that are kept open.
 MOST_FILES = 64
 #: Bytes of a file: `generation count`, padded.
-WIDTH = 64
+WIDTH = 96
 
 
 @dataclass(frozen=True, slots=True)

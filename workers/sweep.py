@@ -4,18 +4,22 @@ dead workers, and lanes that `pending` has lost."""
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import partial
 
 import redis
 
 from memory import lua
-from memory.ledger import cursors
+from memory.ledger import cursors, generations
 from memory.settings import settings
 from workers import resources
 from workers.app import app
 from workers.stage import drain
+from workers.trial import Trial
 from workers.wake import NoRoom, wake
 
 log = logging.getLogger(__name__)
@@ -24,22 +28,39 @@ log = logging.getLogger(__name__)
 MOST = 500
 #: Most lanes that are compared with `pending` in one round.
 MOST_LANES = 1_000
-#: A lane is left to its own ring for this long, ms.
+#: A lane is left to its own ring, and a stage to its own wake-up, for this long, ms.
 GRACE_MS = 1_000
 #: How often the gauges are sent to Datadog, s.
 GAUGES_SECONDS = 10
 
 
+class Recovery(StrEnum):
+    """Kinds of recovery, by what was wrong."""
+
+    #: A ring or a wake-up was lost, or waited for so long that it was taken for lost.
+    WAKE_UP_LOST = "wake-up-lost"
+    #: A worker died, hung or was stopped in the middle of its work, and its lease ran out.
+    LEASE_EXPIRED = "lease-expired"
+    #: A batch or an event had failed, and is tried again.
+    FAILED = "failed"
+    #: A server that the stage needs was away, and it is tried again.
+    RESTED = "rested"
+    #: A lane held events though `pending` did not name it.
+    LANE_NOT_PENDING = "lane-not-pending"
+    #: Celery could not be told, since the queue server is at its memory limit: the sweep drained the lane itself.
+    DRAINED_HERE = "drained-here"
+    #: The queue server was started anew, failed over or wiped, and no event came since: what is lost is to be counted.
+    NEW_GENERATION = "new-generation"
+
+
 @dataclass
 class Report:
-    """What one sweep has done, each kind of recovery by its name."""
+    """What one sweep has done."""
 
     #: Groups woken, by stage.
-    woken: dict[str, int] = field(default_factory=dict)
-    #: Lanes with events that `pending` had lost.
-    lost: list[str] = field(default_factory=list)
-    #: Lanes drained without Celery: the queue server is at its memory limit.
-    drained: list[str] = field(default_factory=list)
+    woken: dict[str, list[str]] = field(default_factory=dict)
+    #: How many recoveries of each kind that was.
+    recovered: Counter[Recovery] = field(default_factory=Counter)
 
 
 def sweep() -> Report | None:
@@ -56,8 +77,10 @@ def sweep() -> Report | None:
         return None
     report, rounds = Report(), _Rounds(client)
     _wake("record", rounds.pending(), report)
+    generation = lua.generation(client)
     with resources.ledger().read() as connection:
         lanes = rounds.page("lanes", MOST_LANES, partial(cursors.groups, connection, MOST_LANES))
+        closing = rounds.page("closing", MOST, partial(generations.groups_to_close, connection, generation, MOST))
         behind = {
             stage.name: rounds.page(
                 stage.name, MOST, partial(cursors.behind, connection, stage.name, stage.follows, MOST)
@@ -65,14 +88,14 @@ def sweep() -> Report | None:
             for stage in STAGES.values()
             if isinstance(stage, Follower)
         }
-    report.lost = _lost(client, lanes)
-    _wake("record", report.lost, report)
+    _wake("record", _lost(client, lanes), report, Recovery.LANE_NOT_PENDING)
+    _wake("record", closing, report, Recovery.NEW_GENERATION)
     for name, groups in behind.items():
         _wake(name, groups, report)
     rounds.keep()
-    for what, count in (*report.woken.items(), ("lost-lanes", len(report.lost)), ("drained", len(report.drained))):
-        if count:
-            log.info("sweep recovered %s=%s", what, count)
+    for kind, count in report.recovered.items():
+        log.warning("sweep recovered kind=%s count=%s", kind, count)
+        client.hincrby(lua.RECOVERED, kind, count)
     if _is_due(client, lua.PREFIX + "gauges", GAUGES_SECONDS):
         app.send_task("memlane.gauges", queue="telemetry")
     return report
@@ -121,19 +144,39 @@ def _lost(client: redis.Redis, groups: Sequence[str]) -> list[str]:
     return [group for group in lost if lua.run(client, "ack", [lua.lane(group), lua.PENDING], [group])]
 
 
-def _wake(stage: str, groups: Sequence[str], report: Report) -> None:
+def _wake(stage: str, groups: Sequence[str], report: Report, kind: Recovery | None = None) -> None:
+    """Wake groups, if nobody is at them. Of what kind the recovery is is found out where it is not known."""
     from workers.stages import STAGES
 
     for group in groups:
+        left_by = Trial(resources.valkey(), stage, group).left_by()
         try:
-            if wake(stage, group):
-                report.woken[stage] = report.woken.get(stage, 0) + 1
+            if not wake(stage, group):
+                continue
         except NoRoom:
             # Celery can't be told. Working off lanes is what makes room, so it is done here.
             if stage != "record":
                 return
             drain(STAGES[stage], group)
-            report.drained.append(group)
+            report.recovered[Recovery.DRAINED_HERE] += 1
+            continue
+        report.woken.setdefault(stage, []).append(group)
+        found = kind or _LEFT_BY.get(left_by) or (Recovery.WAKE_UP_LOST if _overdue(stage, group) else None)
+        if found:
+            report.recovered[found] += 1
+
+
+#: What a drain left behind, and the kind of recovery that waking the stage is then.
+_LEFT_BY = {"died": Recovery.LEASE_EXPIRED, "failed": Recovery.FAILED, "rested": Recovery.RESTED}
+
+
+def _overdue(stage: str, group: str) -> bool:
+    """Whether a stage should have been woken before: its events may just have come."""
+    if stage == "record":
+        return True  # `_Rounds.pending` leaves out those that have
+    with resources.ledger().read() as connection:
+        since = cursors.waiting_since(connection, stage, group)
+    return since is not None and time.time() * 1000 - since > GRACE_MS
 
 
 def _is_due(client: redis.Redis, key: str, seconds: float) -> bool:

@@ -65,11 +65,18 @@ class Trial:
 
     def excused(self) -> None:
         """The work could not be done, for a reason that is no event's fault: it does not count."""
-        lua.run(self._client, "end_trial", [self._key], ["excused"])
+        lua.run(self._client, "end_trial", [self._key], ["excused", KEPT_SECONDS])
 
     def ended(self, caught_up: bool) -> None:
         """The drain ended well; where it has caught up with all events, none is suspect any more."""
-        lua.run(self._client, "end_trial", [self._key], ["caught up" if caught_up else "turn over"])
+        lua.run(self._client, "end_trial", [self._key], ["caught up" if caught_up else "turn over", KEPT_SECONDS])
+
+    def left_by(self) -> str:
+        """What the last drain left behind: "died", "failed", "rested" while a server was away, or nothing: ""."""
+        is_open, error, rested = self._client.hmget(self._key, "open", "error", "rested")
+        if is_open == b"1":
+            return "failed" if error else "died"
+        return "rested" if rested else ""
 
     def error(self) -> str:
         """What went wrong at the last attempt."""

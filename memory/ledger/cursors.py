@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from memory.ledger.engine import Ledger
-from memory.ledger.schema import stage_cursors
+from memory.ledger.schema import events, stage_cursors
 
 
 class Fenced(Exception):
@@ -80,6 +80,15 @@ def position(connection: Connection, stage: str, group: str) -> int:
     """Seq of the last event that a stage of a group has dealt with; 0 where it has not begun."""
     cursor = stage_cursors.c
     return connection.execute(select(cursor.seq).where(cursor.group_id == group, cursor.stage == stage)).scalar() or 0
+
+
+def waiting_since(connection: Connection, stage: str, group: str) -> int | None:
+    """When the next event that a stage of a group has to look at came into the ledger, ms; None if there is none."""
+    cursor = select(func.coalesce(func.max(stage_cursors.c.seq), 0)).where(
+        stage_cursors.c.group_id == group, stage_cursors.c.stage == stage
+    )
+    query = select(events.c.recorded).where(events.c.group_id == group, events.c.seq == cursor.scalar_subquery() + 1)
+    return connection.execute(query).scalar()
 
 
 def groups(connection: Connection, limit: int, after: str = "") -> list[str]:

@@ -7,13 +7,14 @@
 --   KEYS[5]   spools:{group}     hash: what each spool has sent, and what waits in it
 --   KEYS[6]   full               for a while: 1, the server's memory is above the mark; 0, it was below when last seen
 --   KEYS[7]   generation         what tells this life of the server from others
---   KEYS[8..] dropped:{group}:{path} of every path that these events write to
+--   KEYS[8]   run                the server's own random word for the run of its process that the generation is of
+--   KEYS[9..] dropped:{group}:{path} of every path that these events write to
 --
 --   ARGV[1]   group
 --   ARGV[2]   most events that the lane may hold
 --   ARGV[3]   share of maxmemory (0..1) above which nothing is taken
 --   ARGV[4]   seconds for which a dropped mark is kept
---   ARGV[5]   a random word: the new generation, if there is none
+--   ARGV[5]   a random word, for the name of the new generation, if there is none
 --   ARGV[6]   generation of the producer's last receipt, or ''
 --   ARGV[7]   how many events that generation had accepted then
 --   ARGV[8]   the spool that these events come from, or ''
@@ -26,9 +27,10 @@
 
 local first, events = 11, #ARGV - 10
 local spool = ARGV[8]
+local sent = 0
 if spool ~= '' then
   -- A sender that died before it could note what it had sent sends it again.
-  local sent = tonumber(redis.call('HGET', KEYS[5], spool .. ':sent') or 0)
+  sent = tonumber(redis.call('HGET', KEYS[5], spool .. ':sent') or 0)
   local again = math.max(0, math.min(sent - ARGV[9], events))
   first, events = first + again, events - again
 end
@@ -69,15 +71,18 @@ end
 local generation = redis.call('GET', KEYS[7])
 if not generation then
   -- Everything was wiped.
-  generation = ARGV[5]
+  local now = redis.call('TIME')
+  generation = ARGV[5] .. '-' .. now[1] .. '-' .. now[2]
   redis.call('SET', KEYS[7], generation)
+  redis.call('SET', KEYS[8], string.match(redis.call('INFO', 'server'), 'run_id:(%w+)'))
 end
 for n = first, #ARGV do
   redis.call('XADD', KEYS[1], '*', 'e', ARGV[n], 'g', generation)
 end
 local accepted = redis.call('HINCRBY', KEYS[4], generation, events)
 if spool ~= '' then
-  redis.call('HSET', KEYS[5], spool .. ':sent', ARGV[9] + #ARGV - 10, spool .. ':waiting', ARGV[10])
+  sent = math.max(sent, ARGV[9] + #ARGV - 10)
+  redis.call('HSET', KEYS[5], spool .. ':sent', sent, spool .. ':waiting', ARGV[10])
 end
 
 local time = redis.call('TIME')
@@ -93,7 +98,7 @@ if rings then
   -- Rings may be lost (the sweep heals that), so a bell that nobody answers need not grow.
   redis.call('LTRIM', KEYS[3], 0, 9999)
 end
-for n = 8, #KEYS do
+for n = 9, #KEYS do
   redis.call('SET', KEYS[n], string.format('%d%06d', time[1], time[2]), 'EX', ARGV[4])
 end
 return {'ok', generation, accepted}

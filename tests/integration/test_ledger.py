@@ -38,7 +38,7 @@ def put(ledger: Ledger, events: Sequence[Event], group: str = "shop") -> None:
     token = cursors.take_token(ledger, "record", group)
     for look_up in (False, True):
         with suppress(KnownIds), ledger.write() as connection:
-            said = record(ledger, connection, group, token, group, entries, lambda e: e.data.get("said", ""), look_up)
+            said = record(ledger, connection, group, token, entries, lambda e: e.data.get("said", ""), look_up)
             index(ledger, connection, group, list(range(1, said.recorded + 1)))
             break
 
@@ -358,5 +358,5 @@ def test_a_connection_that_was_cut_is_replaced(postgres_server: str) -> None:
 
 def test_the_books_of_an_unknown_group_are_empty(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        assert books.of_group(connection, "nobody") == books.GroupBooks(0, 0, 0)
+        assert books.of_group(connection, "nobody") == books.GroupBooks({}, 0, 0, 0, 0)
         assert books.groups(connection) == []

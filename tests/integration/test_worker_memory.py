@@ -71,7 +71,7 @@ def _fill(ledger: Ledger) -> None:
         entries.append(Entry(f"{number}-0", parse(raw), raw))
     token = cursors.take_token(ledger, "record", GROUP)
     with ledger.write() as connection:
-        record(ledger, connection, GROUP, token, "generation", entries, lambda event: event.type)
+        record(ledger, connection, GROUP, token, entries, lambda event: event.type)
 
 
 def _wake(queue_url: str) -> None:
