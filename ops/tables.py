@@ -25,6 +25,9 @@ def render(status: Status) -> RenderableType:
     tables: list[RenderableType] = [_groups(status), "", _stages(status)]
     if any(group.cache_hits or group.cache_misses for group in status.groups):
         tables += ["", _cache(status)]
+    for what, counts in (("recovered", status.recovered), ("discarded messages", status.discarded)):
+        if counts:
+            tables += ["", Text(f"{what}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))]
     return Lines(lines, *tables)
 
 

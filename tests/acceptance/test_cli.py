@@ -34,6 +34,8 @@ QUEUE = (
     ("import", "opencode", "opencode.db"),
     ("doctor",),
 )
+#: Commands of these that publish: what the queue server can't take waits in the spool.
+PUBLISHING = ("publish", "store")
 LEDGER = (("dead", "list"), ("dead", "show", "1"))
 
 
@@ -121,8 +123,40 @@ def test_wrong_group_and_wrong_settings_are_named(nowhere: CommandLine) -> None:
 
 def test_queue_server_away(nowhere: CommandLine) -> None:
     port = free_port()
-    for call, ended in at_once(nowhere, *QUEUE, MEMLANE_VALKEY_URL=f"redis://:sesame@127.0.0.1:{port}").items():
+    asking = [call for call in QUEUE if call[0] not in PUBLISHING]
+    for call, ended in at_once(nowhere, *asking, MEMLANE_VALKEY_URL=f"redis://:sesame@127.0.0.1:{port}").items():
         unreachable(call, ended, f"redis://127.0.0.1:{port}")
+
+
+def test_queue_server_away_while_events_are_published(nowhere: CommandLine) -> None:
+    """Given no queue server, I expect what is published to wait on this machine, that to be said with the address, and
+    `spool` to list it; and `spool flush` to say why it can't be sent."""
+    url = f"redis://:sesame@127.0.0.1:{free_port()}"
+    calls = [call for call in QUEUE if call[0] in PUBLISHING]
+    published = at_once(nowhere, *((*call, "--json") for call in calls), MEMLANE_VALKEY_URL=url).values()
+    for ended in published:
+        assert ended.code == 0, ended
+        assert ended.json
+        assert "memlane spool flush" in ended.err
+        assert "sesame" not in ended.err
+    assert any("127.0.0.1" in ended.err for ended in published), "those after the first need not have tried again"
+
+    listed = nowhere("spool", "list", "--json", MEMLANE_VALKEY_URL=url).json
+    assert [(spool["group"], spool["events"]) for spool in listed["spools"]] == [("shop", len(calls))]
+    assert "shop" in nowhere("spool", "list", MEMLANE_VALKEY_URL=url).out
+    flushed = nowhere("spool", "flush", "--json", "--timeout", "1", MEMLANE_VALKEY_URL=url)
+    assert flushed.code == 1
+    assert flushed.json == {"sent": 0, "waiting": len(calls), "torn": 0}
+    assert url.replace(":sesame@", "") in flushed.err
+    checks = {check["check"]: check for check in nowhere("doctor", "--json", MEMLANE_VALKEY_URL=url).json["checks"]}
+    assert checks["spools"]["state"] == "warning"
+
+
+def test_nothing_is_spooled(nowhere: CommandLine) -> None:
+    for ended in at_once(nowhere, ("spool", "list"), ("spool", "flush")).values():
+        assert ended.code == 0, ended
+    assert nowhere("spool", "flush", "--json").json == {"sent": 0, "waiting": 0, "torn": 0}
+    assert not nowhere.home.exists()
 
 
 def test_database_server_away(nowhere: CommandLine) -> None:
