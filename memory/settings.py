@@ -10,7 +10,7 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     )
     valkey_url: SecretStr | None = Field(
         default=None, description="redis://, rediss:// or unix:// address of the queue server, password included."
+    )
+    valkey_user: Literal["operator", "worker"] = Field(
+        default="operator",
+        description="As which of its users this process comes to the queue server of a running `memlane up`.",
     )
     database_url: SecretStr | None = Field(
         default=None, description="SQLAlchemy URL of the ledger. Default: SQLite in the home."
@@ -63,6 +67,11 @@ class Settings(BaseSettings):
     datadog: bool = Field(
         default_factory=lambda: bool(os.environ.get("DD_AGENT_HOST") or os.environ.get("DD_DOGSTATSD_URL")),
         description="Send metrics and error events by DogStatsD. Default: if DD_AGENT_HOST or DD_DOGSTATSD_URL is set.",
+    )
+    datadog_error_text: bool = Field(
+        default=True,
+        description="Send the message of an error event along to Datadog: without secrets and private text, at most "
+        "1,000 bytes. If not, only its name and severity.",
     )
 
     @classmethod
@@ -130,6 +139,8 @@ class _RunningStack(PydanticBaseSettingsSource):
             addresses: dict[str, Any] = json.loads((home / STACK_FILE).read_text())
         except (OSError, ValueError):
             return {}
+        if self.current_state.get("valkey_user") == "worker" and addresses.get("worker_url"):
+            addresses["valkey_url"] = addresses["worker_url"]
         return {name: addresses[name] for name in ("valkey_url", "database_url", "graph_url") if addresses.get(name)}
 
 

@@ -10,7 +10,7 @@ import redis
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
 
 from memory.ledger import Ledger, migrations
@@ -38,6 +38,8 @@ def queue() -> Iterator[redis.Redis]:
         yield client
     except RedisError as error:
         reason = str(error) or type(error).__name__
+        if isinstance(error, NoPermissionError):
+            reason = "its user may not do this: give MEMLANE_VALKEY_URL the user `operator`, or unset it"
         raise QueueUnavailable(f"the queue server at {without_password(url)} can't be used: {reason}") from error
     finally:
         client.close()

@@ -13,6 +13,8 @@ from celery import Celery
 
 from memory.lua import PREFIX
 from memory.settings import settings
+from workers import transport
+from workers.broker import broker
 
 #: Every queue there is: the stages, and the questions.
 QUEUES = ("record", "index", "episodes", "cache", "telemetry", "recall")
@@ -24,7 +26,7 @@ app = Celery("memlane", set_as_current=True, include=["workers.tasks"])
 def _configuration() -> dict[str, Any]:
     """Read when Celery first needs it, so that importing a task needs no queue server."""
     return {
-        "broker_url": settings().valkey,
+        **broker(settings().valkey),
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
             "global_keyprefix": PREFIX,
@@ -46,3 +48,6 @@ def _configuration() -> dict[str, Any]:
         "event_queue_ttl": 60,
         "timezone": "UTC",
     }
+
+
+__all__ = ["QUEUES", "app", "transport"]

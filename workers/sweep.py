@@ -117,7 +117,8 @@ class _Rounds:
         start = int(self._after.get("pending") or 0)
         found = self._client.zrangebyscore(lua.PENDING, 0, before, start=start, num=MOST)
         self._after["pending"] = str(start + MOST) if len(found) == MOST else ""
-        return [group.decode() for group in found]
+        # Whoever may publish may write there: what is no group's name must not stop the sweep.
+        return [group.decode("utf-8", "replace") for group in found]
 
     def page(self, what: str, most: int, find: Callable[[str], list[str]]) -> list[str]:
         """The next groups, at most `most`, that `find` gives behind the last one of the round before."""

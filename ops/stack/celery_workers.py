@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ops
 from memory.lua import PREFIX
+from ops.stack import users
 from ops.stack.process import Program
 
 #: Name -> (queues, processes in the pool). The graph and recall have workers of their own, so that neither a slow graph
@@ -31,7 +32,7 @@ PING_SECONDS = 0.5
 #: would get into our workers.
 _CELERY_VARIABLES = {"APP", "BROKER_URL", "RESULT_BACKEND", "LOADER", "CONFIG_MODULE", "SKIP_CHECKS"}
 #: They would lead elsewhere than to this stack, whose addresses are in its stack.json.
-_ADDRESS_VARIABLES = {"MEMLANE_VALKEY_URL", "MEMLANE_GRAPH_URL"}
+_ADDRESS_VARIABLES = {"MEMLANE_VALKEY_URL", "MEMLANE_VALKEY_USER", "MEMLANE_GRAPH_URL"}
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -90,6 +91,7 @@ def _program(name: str, queues: tuple[str, ...], processes: int, queue_url: str)
         death_signal=signal.SIGKILL,
         start_seconds=START_SECONDS,
         stop_seconds=STOP_SECONDS,
+        environment={"MEMLANE_VALKEY_USER": users.WORKER},
     )
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Program:
     start_seconds: float
     #: How long it may take to end after SIGTERM, seconds; then it gets SIGKILL.
     stop_seconds: float
+    #: What it needs besides the stack's environment; no secrets either.
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def _private(path: str, flags: int) -> int:

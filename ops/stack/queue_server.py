@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from ops.stack import home as homes
+from ops.stack import users
 from ops.stack.ports import HOST
 from ops.stack.process import Program
 from ops.stack.servers import START_SECONDS, STOP_SECONDS, answers, bundled, configuration
@@ -17,9 +18,9 @@ DEFAULT_PORT = 6380
 MAX_MEMORY = "1gb"
 
 
-def url(home: Path, port: int) -> str:
-    """Its address, with its password."""
-    return f"redis://:{homes.secret(home, 'valkey')}@{HOST}:{port}/0"
+def url(home: Path, port: int, user: str) -> str:
+    """Its address for one of its users, with the password."""
+    return f"redis://{user}:{_password(home, user)}@{HOST}:{port}/0"
 
 
 def program(home: Path, port: int) -> Program:
@@ -31,7 +32,6 @@ def program(home: Path, port: int) -> Program:
             {
                 "bind": HOST,
                 "port": port,
-                "requirepass": homes.secret(home, "valkey"),
                 "daemonize": "no",
                 "dir": home / "valkey",
                 "appendonly": "yes",
@@ -44,14 +44,19 @@ def program(home: Path, port: int) -> Program:
                 # Nothing here may be thrown away: an event that was acknowledged is nowhere else yet.
                 "maxmemory-policy": "noeviction",
             }
-        ),
+        )
+        + users.directives({user: users.hashed(_password(home, user)) for user in users.RULES}),
     )
     return Program(
         name="valkey",
         purpose="queues, lanes, cache",
         command=[shutil.which("valkey-server") or str(bundled("redis-server")), str(settings)],
-        ready=lambda: answers(url(home, port)),
+        ready=lambda: answers(url(home, port, users.OPERATOR)),
         death_signal=signal.SIGTERM,
         start_seconds=START_SECONDS,
         stop_seconds=STOP_SECONDS,
     )
+
+
+def _password(home: Path, user: str) -> str:
+    return homes.secret(home, f"valkey-{user}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from memory.settings import STACK_FILE
-from ops.stack import celery_workers, flower, graph_server, ports, queue_server
+from ops.stack import celery_workers, flower, graph_server, ports, queue_server, users
 from ops.stack import home as homes
 from ops.stack.errors import Interrupted, public
 from ops.stack.process import Process, Program
@@ -153,9 +153,12 @@ class Stack:
         }
         self._publish()
         port = ports.choose(self._ports[0], queue_server.DEFAULT_PORT, "the queue server", "--port", self._say)
-        queue_url = queue_server.url(self.home, port)
+        queue_url = queue_server.url(self.home, port, users.OPERATOR)
         self._state |= {
+            # The operator's: commands and Flower read this one.
             "valkey_url": queue_url,
+            "worker_url": queue_server.url(self.home, port, users.WORKER),
+            "producer_url": queue_server.url(self.home, port, users.PRODUCER),
             "graph_url": graph_server.url(socket),
             "logs": str(self.home / "logs"),
         }
@@ -187,7 +190,7 @@ class Stack:
                 program,
                 logs=self.home / "logs",
                 folder=self.home / "run",
-                environment=celery_workers.environment(self.home),
+                environment=celery_workers.environment(self.home) | program.environment,
                 lock=lock,
                 say=self._say,
             )

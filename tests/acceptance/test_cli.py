@@ -148,7 +148,7 @@ def test_queue_server_away_while_events_are_published(nowhere: CommandLine) -> N
     assert flushed.code == 1
     assert flushed.json == {"sent": 0, "waiting": len(calls), "torn": 0}
     assert url.replace(":sesame@", "") in flushed.err
-    checks = {check["check"]: check for check in nowhere("doctor", "--json", MEMLANE_VALKEY_URL=url).json["checks"]}
+    checks = {check["check"]: check for check in nowhere("doctor", "--json", MEMLANE_VALKEY_URL=url).json["findings"]}
     assert checks["spools"]["state"] == "warning"
 
 

@@ -36,12 +36,13 @@ def test_status_of_books_that_do_not_balance(memlane: CommandLine, group: str) -
     memlane(*WRITE)
     memlane.books(group)
     with memlane.queue() as queue:
-        queue.hincrby(lua.captured(group), "captured", 3)
+        generation = lua.generation(queue)
+        queue.hincrby(lua.captured(group), generation, 3)
         try:
             said = memlane("status", "--group", group)
             diagnosis = memlane("doctor", "--json")
         finally:
-            queue.hincrby(lua.captured(group), "captured", -3)
+            queue.hincrby(lua.captured(group), generation, -3)
     assert said.code == 1
     assert "off by +3" in said.out
     assert diagnosis.code == 1
@@ -82,8 +83,9 @@ def test_status_is_watched_by_a_program(memlane: CommandLine) -> None:
 def test_dead_letters(memlane: CommandLine, group: str) -> None:
     garbage = b'{"type": "file.write", \x1b[2J'
     with memlane.queue() as queue:
-        queue.xadd(lua.lane(group), {"e": garbage})
-        queue.hincrby(lua.captured(group), "captured", 1)
+        generation = lua.generation(queue)
+        queue.xadd(lua.lane(group), {"e": garbage, "g": generation})
+        queue.hincrby(lua.captured(group), generation, 1)
     memlane(*WRITE)
     assert memlane.books(group).dead == 1
 

@@ -28,6 +28,8 @@ import redis
 from ops.stack import Stack, running
 from ops.stack.graph_server import socket_path
 from ops.stack.ports import choose
+from producers import Publisher
+from producers.address import queue_url
 from tests.servers import wait_until
 
 MEMLANE = [str(Path(sys.executable).with_name("memlane"))]
@@ -131,7 +133,7 @@ def status(url: str, credentials: str | None = None) -> int:
 
 def test_answer_has_addresses_but_no_passwords(stack: Up) -> None:
     assert stack.answer["addresses"] == {
-        "valkey": stack.state["valkey_url"].replace(f":{password(stack)}@", ""),
+        "valkey": stack.state["valkey_url"].replace(f"operator:{password(stack)}@", ""),
         "graph": stack.state["graph_url"],
         "flower": stack.state["flower_url"],
     }
@@ -147,10 +149,27 @@ def test_queue_server_wants_the_password(stack: Up) -> None:
         kept = client.config_get("maxmemory-policy") | client.config_get("append*")
     assert kept["maxmemory-policy"] == "noeviction"
     assert (kept["appendonly"], kept["appendfsync"]) == ("yes", "everysec")
-    for wrong in ("", ":wrong@"):
-        url = stack.state["valkey_url"].replace(f":{password(stack)}@", wrong)
+    for wrong in ("", ":wrong@", f":{password(stack)}@", f"worker:{password(stack)}@"):
+        url = stack.state["valkey_url"].replace(f"operator:{password(stack)}@", wrong)
         with redis.Redis.from_url(url) as client, pytest.raises(redis.AuthenticationError):
             client.ping()
+
+
+def test_each_process_comes_as_its_own_user(stack: Up) -> None:
+    """The workers as `worker`, commands and Flower as `operator`, and publishers as `producer`."""
+    assert queue_url({"MEMLANE_HOME": str(stack.home)}) == stack.state["producer_url"]
+    with (
+        stack.queue() as client,
+        Publisher(stack.state["producer_url"], source="test", group="users", deadline=10, spool=False) as publisher,
+    ):
+        publisher.publish({"type": "session.start", "session": "s", "data": {}})
+        users = {int(seen["addr"].rpartition(":")[2]): seen["user"] for seen in client.client_list()}
+        for name, expected in (("lanes", "worker"), ("graph", "worker"), ("recall", "worker"), ("flower", "operator")):
+            process = psutil.Process(stack.process(name)["pid"])
+            family = (process, *process.children(recursive=True))
+            ports = {connection.laddr.port for each in family for connection in each.net_connections("tcp")}
+            assert {user for port, user in users.items() if port in ports} == {expected}, name
+    assert "producer" in users.values()
 
 
 def test_flower_wants_the_password(stack: Up) -> None:
@@ -177,7 +196,7 @@ def test_home_is_for_its_owner_only(stack: Up) -> None:
 
 def test_no_password_in_arguments_environment_or_logs(stack: Up) -> None:
     secrets = [path.read_text().strip() for path in (stack.home / "secrets").iterdir()]
-    assert len(secrets) == 3
+    assert len(secrets) == 5
     seen = [text for process in stack.family() for text in (*process.cmdline(), *process.environ().values())]
     seen += [log.read_text(errors="replace") for log in (stack.home / "logs").iterdir()]
     assert not [secret for secret in secrets if any(secret in text for text in seen)]
@@ -204,14 +223,14 @@ def test_running_tells_a_stack_from_what_a_dead_one_left(stack: Up, tmp_path: Pa
 
 def test_killed_server_is_started_again_with_its_data(stack: Up) -> None:
     with stack.queue() as client:
-        client.set("before", "the kill")
+        client.set("memlane:before", "the kill")
         client.execute_command("WAITAOF", 1, 0, 5000)
     before = stack.process("valkey")
     os.kill(before["pid"], signal.SIGKILL)
     wait_until(lambda: stack.process("valkey")["restarts"] == before["restarts"] + 1, "the restart", START)
     wait_until(lambda: stack.process("valkey")["state"] == "running", "the server", START)
     with stack.queue() as client:
-        assert client.get("before") == "the kill"
+        assert client.get("memlane:before") == "the kill"
     assert "valkey ended unexpectedly (SIGKILL); starting it again in" in stack.said()
 
 
@@ -237,7 +256,7 @@ def test_life_of_a_home(tmp_path: Path) -> None:
 
     with up(home, without_flower) as first:
         with first.queue() as client, first.graph() as graph:
-            client.set("kept", "1")
+            client.set("memlane:kept", "1")
             client.xadd("memlane:lane:shop", {"e": "{}"})
             graph.execute_command("GRAPH.QUERY", "shop", "CREATE (:File {path: 'src/cart.py'})")
         assert ended_by(first, signal.SIGTERM) == 0
@@ -245,9 +264,8 @@ def test_life_of_a_home(tmp_path: Path) -> None:
 
     with up(home, without_flower, PATH=str(Path(sys.executable).parent)) as second:
         with second.queue() as client:
-            client.config_set("auto-aof-rewrite-min-size", "1")
-            assert client.get("kept") == "1"
-            client.set("kept", "2")
+            assert client.get("memlane:kept") == "1"
+            client.set("memlane:kept", "2")
             client.bgrewriteaof()
             wait_until(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0, "the rewrite", STOP)
             client.execute_command("WAITAOF", 1, 0, 5000)
@@ -260,7 +278,7 @@ def test_life_of_a_home(tmp_path: Path) -> None:
 
     with up(home, without_flower) as third:
         with third.queue() as client, third.graph() as graph:
-            assert client.get("kept") == "2"
+            assert client.get("memlane:kept") == "2"
             assert client.xlen("memlane:lane:shop") == 1
             found = graph.execute_command("GRAPH.QUERY", "shop", "MATCH (file:File) RETURN file.path")
             assert found[1] == [["src/cart.py"]]
@@ -331,7 +349,8 @@ def test_socket_of_a_home_with_a_long_path_is_elsewhere(tmp_path: Path) -> None:
 
 
 def password(stack: Up) -> str:
-    return (stack.home / "secrets" / "valkey").read_text().strip()
+    """The operator's."""
+    return (stack.home / "secrets" / "valkey-operator").read_text().strip()
 
 
 def ended_by(stack: Up, number: signal.Signals) -> int:

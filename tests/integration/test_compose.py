@@ -39,6 +39,7 @@ from memory.graph.facts import remember
 from memory.ledger import Ledger, cursors
 from memory.ledger.schema import events
 from memory.settings import Settings
+from ops.stack import users
 from producers import Publisher
 from producers.recall import Recall
 from tests import servers
@@ -49,7 +50,8 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 DOCUMENTED = (ROOT / "docs" / "deployment.md").read_text()
 #: Variables without which nothing starts.
-SECRETS = ("VALKEY_PASSWORD", "POSTGRES_PASSWORD", "FALKORDB_PASSWORD", "FLOWER_PASSWORD")
+VALKEY_SECRETS = {user: f"VALKEY_{user.upper()}_PASSWORD" for user in users.RULES}
+SECRETS = (*VALKEY_SECRETS.values(), "POSTGRES_PASSWORD", "FALKORDB_PASSWORD", "FLOWER_PASSWORD")
 #: The services that workers and Flower need.
 STORES = {"valkey", "postgres", "falkordb"}
 #: Where the image has its home: see Dockerfile.
@@ -174,8 +176,23 @@ def test_no_password_is_written_down(passwords: dict[str, str]) -> None:
     urls = re.findall(r"//(\w*):([^@]*)@", json.dumps(model))
     assert len(urls) >= 3
     assert {password for _, password in urls} <= set(passwords.values())
-    assert "requirepass " + passwords["VALKEY_PASSWORD"] in model["configs"]["valkey"]["content"]
     assert "requirepass " + passwords["FALKORDB_PASSWORD"] in model["configs"]["falkordb"]["content"]
+
+
+def test_valkeys_users_are_those_of_the_stack(passwords: dict[str, str]) -> None:
+    """ops/stack/users.py is where they are decided."""
+    configuration = compose(passwords)["configs"]["valkey"]["content"]
+    lines = [line for line in configuration.splitlines() if line.startswith("user ")]
+    decided = users.directives({user: f">{passwords[name]}" for user, name in VALKEY_SECRETS.items()})
+    assert lines == decided.splitlines(), "copy what `directives` of ops/stack/users.py returns"
+    assert "requirepass" not in configuration
+
+
+def test_each_service_comes_as_its_own_user(passwords: dict[str, str]) -> None:
+    for name, service in compose(passwords)["services"].items():
+        if url := service.get("environment", {}).get("MEMLANE_VALKEY_URL"):
+            user = users.OPERATOR if name == "flower" else users.WORKER
+            assert url == f"redis://{user}:{passwords[VALKEY_SECRETS[user]]}@valkey:6379/0"
 
 
 def test_datadog_is_started_by_its_profile_only_and_needs_a_key(passwords: dict[str, str]) -> None:
@@ -409,7 +426,9 @@ def test_what_it_starts_does_the_work(
         for container in containers:
             servers.wait_until(lambda c=container: _up(machine, c), f"{container.service}")  # type: ignore[misc]
         environ = machine.environ("worker-record")
-        queue_url = environ["MEMLANE_VALKEY_URL"]
+        # As documented for publishers on the same machine.
+        assert "MEMLANE_VALKEY_URL=redis://producer:PASSWORD@127.0.0.1:6380/0" in DOCUMENTED
+        queue_url = f"redis://producer:{passwords['VALKEY_PRODUCER_PASSWORD']}@127.0.0.1:{machine.queue_port}/0"
         told = _publish(queue_url)
 
         ledger = stack.enter_context(closing(Ledger(environ["MEMLANE_DATABASE_URL"])))

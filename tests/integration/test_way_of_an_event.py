@@ -72,7 +72,7 @@ def test_each_event_once_and_in_order_though_a_worker_is_killed(system: System, 
         for name in names:
             with ledger.read() as connection:
                 found = books.of_group(connection, name)
-            captured = int(queue.hget(lua.captured(name), "captured") or 0)
+            captured = sum(int(count) for count in queue.hvals(lua.captured(name)))
             assert captured == EVENTS // GROUPS
             assert captured == found.recorded + found.duplicates + found.dead + queue.xlen(lua.lane(name))
             assert found.duplicates == found.dead == 0

@@ -49,6 +49,24 @@ def test_a_running_stack_names_its_servers(home: Path) -> None:
     assert settings.database == f"sqlite:///{home}/ledger.sqlite3"
 
 
+def test_a_worker_of_a_running_stack_has_an_address_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack(home, valkey_url="redis://operator@stack", worker_url="redis://worker@stack")
+    monkeypatch.setenv("MEMLANE_VALKEY_USER", "worker")
+
+    assert Settings().valkey == "redis://worker@stack"
+    monkeypatch.setenv("MEMLANE_VALKEY_URL", "redis://environment")
+    assert Settings().valkey == "redis://environment"
+
+
+def test_a_worker_of_a_stack_of_an_earlier_version_takes_the_only_address(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack(home, valkey_url="redis://stack")
+    monkeypatch.setenv("MEMLANE_VALKEY_USER", "worker")
+
+    assert Settings().valkey == "redis://stack"
+
+
 def test_the_environment_comes_before_the_running_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack(home, valkey_url="redis://stack", database_url="sqlite:///stack", graph_url="unix:///stack.sock")
     monkeypatch.setenv("MEMLANE_VALKEY_URL", "redis://environment")
