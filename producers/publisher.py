@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import redis
@@ -85,6 +86,7 @@ class _Base[Client]:
         group: str | None = None,
         deadline: float | None = None,
         spool: bool = True,
+        home: Path | None = None,
         lane_events: int = LANE_EVENTS,
     ) -> None:
         """
@@ -97,6 +99,7 @@ class _Base[Client]:
                 included; default: `MEMLANE_PUBLISH_DEADLINE_MS`, else 50 ms.
             spool: put events that the server can't take now into this home's spool. If not, what keeps it from taking
                 them is raised: for imports, which can be done again.
+            home: where spool and receipts are; default: `MEMLANE_HOME`, else ~/.memlane.
             lane_events: most events that the lane may hold.
 
         Raises:
@@ -104,7 +107,7 @@ class _Base[Client]:
                 never been a stack in this home, so that nobody would ever send what is spooled.
             producers.environment.EnvironmentInvalid
         """
-        self.home = home_of()
+        self.home = home or home_of()
         self._given = url
         self._server: _Server[Client] | None = None
         self._spooling = spool

@@ -21,9 +21,10 @@ def list_(group: OnlyGroup = None, as_json: Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from memory.settings import settings
     from ops.spools import waiting
 
-    found = waiting(checked_group(group))
+    found = waiting(settings().home, checked_group(group))
     if as_json:
         print_json({"spools": [{"group": one.group, "events": one.events, "bytes": one.bytes} for one in found]})
         return
@@ -46,13 +47,12 @@ def flush(
     as_json: Json = False,
 ) -> None:
     """Send what waits, in its order. Exits 1 if something still waits afterwards."""
-    from ops.spools import flush as send
-    from ops.spools import waiting
+    from memory.settings import settings
+    from ops import spools
 
-    name = checked_group(group)
-    total = sum(one.events for one in waiting(name))
-    with progress("sending", total) as bar:
-        flushed, problem = send(name, timeout, lambda sent: bar.advance(bar.task_ids[0], sent))
+    name, home = checked_group(group), settings().home
+    with progress("sending", sum(one.events for one in spools.waiting(home, name))) as bar:
+        flushed, problem = spools.flush(home, name, timeout, progress=lambda sent: bar.advance(bar.task_ids[0], sent))
     sent, left, torn = (sum(getattr(one, term) for one in flushed) for term in ("sent", "waiting", "torn"))
     if as_json:
         print_json({"sent": sent, "waiting": left, "torn": torn})

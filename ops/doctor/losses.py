@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memory.settings import settings
 from ops.doctor.finding import Finding, ok, warning
 from ops.spools import waiting
 from ops.status import Status
@@ -15,7 +16,7 @@ NAMED = 3
 
 def spools() -> Iterator[Finding]:
     """Do events wait in this home for the queue server?"""
-    found = waiting()
+    found = waiting(settings().home)
     if not found:
         yield ok("spools", "nothing waits in this home")
         return

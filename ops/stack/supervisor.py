@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from memory.settings import STACK_FILE
+from ops.spools import Sender
 from ops.stack import celery_workers, flower, graph_server, ports, queue_server, users
 from ops.stack import home as homes
 from ops.stack.errors import Interrupted, public
@@ -216,10 +217,15 @@ class Stack:
             ledger.close()
 
     def _watch(self) -> None:
-        while not self._stops:
-            if any([process.tend() for process in self._processes]):  # noqa: C419
-                self._publish()
-            time.sleep(LOOK_SECONDS)
+        sender = Sender(self.home, self._state["producer_url"], self._say)
+        sender.start()
+        try:
+            while not self._stops:
+                if any([process.tend() for process in self._processes]):  # noqa: C419
+                    self._publish()
+                time.sleep(LOOK_SECONDS)
+        finally:
+            sender.stop()
 
     def _take_down(self) -> None:
         if self._stops:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from memory import lua
 from ops.demo_data import recorded_database
+from producers import Publisher
 from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal, validated
 from tests.opencode_databases import change
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 MANY = 5_000
 
@@ -18,10 +19,20 @@ MANY = 5_000
 def test_publish_one(memlane: CommandLine, group: str) -> None:
     event = ("publish", "file.write", "--data", '{"path": "src/cart.py", "additions": 4}', "--session", "s1")
     answer = memlane(*event, "--json").json
-    assert answer | {"ids": 1} == {"published": 1, "groups": {group: 1}, "refused": [], "ids": 1}
+    assert answer | {"ids": 1} == {"published": 1, "spooled": 0, "groups": {group: 1}, "refused": [], "ids": 1}
     said = memlane(*event)
     assert (said.code, said.out, said.err) == (0, f"published 1 into the lane of {group}\n", "")
     assert memlane.books(group).recorded == 2
+
+
+def test_what_waits_in_the_home_of_a_running_stack_is_sent(memlane: CommandLine, group: str) -> None:
+    """Given an event that a hook had to spool, and no other event after it, I expect it in the ledger all the same."""
+    event = {"id": group, "group": group, "type": "completion", "data": {"task": "t"}}
+    with Publisher(f"redis://:x@127.0.0.1:{free_port()}", source="test", group=group, home=memlane.home) as publisher:
+        publisher.publish(event)
+        assert publisher.spooled == 1
+    wait_until(lambda: memlane.books(group).recorded == 1, "the event in the ledger")
+    assert memlane.books(group).spooled == 0
 
 
 def test_publish_one_that_is_wrong(memlane: CommandLine, group: str) -> None:
@@ -87,7 +98,7 @@ def test_line_goes_out_as_it_comes_in(memlane: CommandLine, group: str) -> None:
         publishing.stdin.flush()
         publishing.stdin.write(line[20:])
         publishing.stdin.flush()
-        wait_until(lambda: queue.hget(lua.captured(group), "captured") == b"1", "the first line", PATIENCE)
+        wait_until(lambda: queue.hvals(lua.captured(group)) == [b"1"], "the first line", PATIENCE)
         assert publishing.poll() is None
         out, _ = publishing.communicate(line[:-1], PATIENCE)
     assert publishing.returncode == 0
@@ -188,7 +199,7 @@ def test_ctrl_c_ends_a_stream_without_a_traceback(memlane: CommandLine, group: s
         assert publishing.stdin is not None
         publishing.stdin.write(lines({"type": "error", "data": {"message": "before"}}))
         publishing.stdin.flush()
-        wait_until(lambda: queue.hget(lua.captured(group), "captured") == b"1", "the first line", PATIENCE)
+        wait_until(lambda: queue.hvals(lua.captured(group)) == [b"1"], "the first line", PATIENCE)
         publishing.send_signal(signal.SIGINT)
         _, err = publishing.communicate(timeout=PATIENCE)
     assert publishing.returncode == 130

@@ -197,7 +197,7 @@ def test_a_server_that_is_away_buries_nothing(queue: redis.Redis, queue_url: str
 
 
 def test_a_ledger_that_is_away_counts_no_try(queue: redis.Redis, environ: dict[str, str], tmp_path: Path) -> None:
-    """Given a database that is away, I expect drains to rest, and to leave no trial behind."""
+    """Given a database that is away, I expect drains to rest, and to hold no event for suspect."""
     environ = {**environ, "MEMLANE_DATABASE_URL": f"postgresql://nobody@127.0.0.1:{servers.free_port()}/memlane"}
     with workers_here(environ):
         with pytest.raises(LedgerUnavailable):
@@ -206,7 +206,7 @@ def test_a_ledger_that_is_away_counts_no_try(queue: redis.Redis, environ: dict[s
             servers.wait_until(lambda: not queue.exists(lua.lease("index", GROUP)), "the stage's rest", 5)
             drain(STAGES["index"], GROUP)
             assert queue.get(lua.lease("index", GROUP)) == b"resting"
-    assert not queue.exists(lua.trial("index", GROUP))
+    assert queue.hgetall(lua.trial("index", GROUP)) == {b"rested": b"1"}
 
 
 def test_a_retried_letter_is_dealt_with(queue_url: str, ledger: Ledger, worker: None) -> None:
