@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench lock
+.PHONY: help setup demo up test soak check bench lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ up: $(READY) ## start the whole system on this machine
 
 test: $(READY) ## run all tests
 	$(BIN)/pytest -n 2 --dist loadfile
+
+soak: $(READY) ## 100,000 events while workers and the queue are killed, about three minutes; ARGS="--seed N"
+	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 check: $(READY) ## linters, types, import rules
 	$(BIN)/ruff check .

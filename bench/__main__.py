@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("publish", "recall", "globs", "graph", "pipeline")
+BENCHMARKS = ("publish", "recall", "globs", "privacy", "graph", "pipeline")
 #: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
 BOUNDS = (
     (("pipeline", "sqlite", "batches_ratio"), 10.0, "least"),
@@ -24,6 +24,7 @@ BOUNDS = (
     (("publish", "ratio"), 2.0, "most"),
     (("recall", "paths_20", "p99"), 2_000.0, "most"),
     (("globs", "ratio"), 2.0, "most"),
+    *((("privacy", "kinds", kind, "memlane"), 50.0, "most") for kind in ("prose", "code", "diff", "log")),
     (("graph", "times_graphiti_1024"), 5.0, "least"),
 )
 
@@ -75,6 +76,7 @@ def tables(found: dict[str, Any]) -> None:
     latency(out, "Cached recall, by paths that the answer depends on", rows)
     rows = [(f"100 of {size:,} cached paths", found["globs"][f"of_{size}"]) for size in (1_000, 1_000_000)]
     latency(out, f"Invalidating by a glob; large to small: {found['globs']['ratio']}x", rows)
+    redaction(out, found["privacy"])
     figures = found["graph"]
     writers = [
         ("GraphWriter", figures["memlane_events_per_second"][0]),
@@ -101,6 +103,20 @@ def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) 
         table.add_row(name, f"{figures['p50']:,.0f}", f"{figures['p99']:,.0f}")
     out.print(f"\n[bold]{title}[/bold]")
     out.print(table)
+
+
+def redaction(out: Console, found: dict[str, Any]) -> None:
+    table = Table(box=None)
+    for column in ("", "µs/KB", "all patterns, µs/KB", "times"):
+        table.add_column(column, justify="left" if not column else "right")
+    for kind, figures in found["kinds"].items():
+        table.add_row(kind, *(f"{figures[name]:,.1f}" for name in ("memlane", "naive", "times")))
+    out.print("\n[bold]Redacting 32 KB, beside trying all patterns everywhere[/bold]")
+    out.print(table)
+    for name, figures in found["small"].items():
+        out.print(f"  {name}, {figures['bytes']} bytes: {figures['us']} µs")
+    for name, took in found["dense"].items():
+        out.print(f"  256 KB of {name}: {took:,.0f} ms")
 
 
 def rate(out: Console, title: str, rows: list[tuple[str, float, float]]) -> None:

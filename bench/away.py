@@ -30,7 +30,7 @@ CALLS, TRIES, BARE = 2_000, 100, 3
 
 
 def run() -> dict[str, Any]:
-    """For each state: p50, p99 and the longest in microseconds, how many calls raised, and how many events were lost."""
+    """For each state p50, p99 and the longest in microseconds, how many calls raised, and how many events were lost."""
     found: dict[str, Any] = {}
     for state, server in STATES.items():
         with TemporaryDirectory(prefix="bench-") as folder, server(Path(folder)) as url:

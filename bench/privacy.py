@@ -1,4 +1,5 @@
-"""Redaction: microseconds for each KB of four kinds of text, beside the same rules without a prefilter.
+"""Redaction: microseconds for each KB of four kinds of text, beside the same rules without a prefilter; and how long
+the largest event takes that holds nothing but secrets.
 
 python -m bench.privacy
 """
@@ -6,6 +7,7 @@ python -m bench.privacy
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 from memory.privacy import redact, redact_text
 from memory.privacy.rules import load
+from tests.planted import KINDS
 
 ROOT = Path(__file__).parents[1]
 #: Characters of each kind of text: the largest that a field of an event may have.
@@ -38,9 +41,10 @@ MESSAGE = {
 
 
 def run() -> dict[str, Any]:
-    """`kinds`: µs/KB of `redact_text`, and of trying all patterns, by text; `small`: µs of `redact`, by event."""
+    """`kinds`: µs/KB of `redact_text`, and of trying all patterns, by text; `small`: µs of `redact`, by event; `dense`:
+    ms of an event of 256 KB that is all secrets, by kind."""
     patterns = [rule.patterns[0] for rule in load().rules]
-    found: dict[str, Any] = {"kinds": {}, "small": {}}
+    found: dict[str, Any] = {"kinds": {}, "small": {}, "dense": {}}
     for kind, text in texts().items():
 
         def redacted(text: str = text) -> object:
@@ -62,6 +66,15 @@ def run() -> dict[str, Any]:
             return redact(event)
 
         found["small"][name] = {"bytes": len(json.dumps(event)), "us": round(microseconds(whole, 2000), 1)}
+    for name, secret in (("tokens", "github classic"), ("passwords", "password in code")):
+        rng = random.Random(secret)
+        line = KINDS[secret][1]
+        whole_text = sized("\n".join(line(rng)[0] for _ in range(20_000)), 8 * SIZE)
+
+        def dense(text: str = whole_text) -> object:
+            return redact_text(text)
+
+        found["dense"][name] = round(microseconds(dense, 1) / 1000)
     return found
 
 
@@ -74,8 +87,8 @@ def texts() -> dict[str, str]:
     return {name: sized(text) for name, text in {"prose": prose, "code": code, "diff": diff, "log": recorded}.items()}
 
 
-def sized(text: str) -> str:
-    return (text * (SIZE // len(text) + 1))[:SIZE]
+def sized(text: str, size: int = SIZE) -> str:
+    return (text * (size // len(text) + 1))[:size]
 
 
 def microseconds(call: Callable[[], object], times: int) -> float:

@@ -6,6 +6,7 @@ from memory import lua
 from memory.events import EventInvalid, parse
 from memory.ledger import dead
 from memory.ledger.dead import Letter
+from memory.privacy import redact_text
 from workers import resources
 from workers.stage import Follower
 from workers.stages import STAGES
@@ -33,7 +34,8 @@ def retry(letter: Letter) -> None:
     except (dead.NoSuchLetter, RetryFailed):
         raise
     except Exception as error:
-        raise RetryFailed(f"dead letter {letter.n} failed again: {type(error).__name__}: {error}") from error
+        why = redact_text(f"{type(error).__name__}: {error}")
+        raise RetryFailed(f"dead letter {letter.n} failed again: {why}") from error
 
 
 def _back_to_the_lane(letter: Letter) -> None:

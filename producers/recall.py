@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
 from memory import lua
+from memory.privacy import redact
 from producers.address import checked, queue_url, without_password
 from producers.group import group_of
 from producers.publisher import QueueUnavailable
@@ -130,8 +131,12 @@ class Recall:
 
 
 def encode(group: str, text: str, paths: Sequence[str] = (), tokens: int | None = None) -> bytes:
-    """A question as it is put to the workers. The SHA-256 of these bytes is the digest its answer is cached under."""
-    question = {"group": group, "text": " ".join(text.split()), "paths": sorted(set(paths)), "tokens": tokens}
+    """A question as it is put to the workers, without secrets and private text. The SHA-256 of these bytes is the
+    digest its answer is cached under."""
+    # It waits in the queue server, and its paths stay there with the answer.
+    asked = redact({"text": text, "paths": list(paths)})
+    words, files = " ".join(asked["text"].split()), sorted(set(asked["paths"]))
+    question = {"group": group, "text": words, "paths": files, "tokens": tokens}
     return json.dumps(question, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
 

@@ -16,11 +16,16 @@ from memory.ledger import LedgerUnavailable, cursors
 from memory.recall import Question, answer
 from memory.settings import settings
 from workers import resources
+from workers.stage import described
 
 log = logging.getLogger(__name__)
 
 #: How long an answer waits for events that were published before the question, s. They mostly need a tenth.
 CATCH_UP_SECONDS = 0.25
+
+
+class AnswerFailed(Exception):
+    """A question could not be answered. Says where, and nothing of the question: it is shown in logs and in Flower."""
 
 
 def reply(id: str) -> None:
@@ -42,10 +47,10 @@ def reply(id: str) -> None:
         log.warning("no answer: %s", error)
         cache.fill(id, digest, json.dumps({"error": str(error)}), (), cache.now(), 0)
         return
-    except Exception:
+    except Exception as error:
         # Those who wait are told at once; what went wrong is in the worker's log.
         cache.fill(id, digest, json.dumps({"error": "the worker failed: its log says why"}), (), cache.now(), 0)
-        raise
+        raise AnswerFailed(f"question of group {asked['group']}: {described(error)}") from None
     text = json.dumps({**found.as_json(), "started": started}, ensure_ascii=False)
     # That nothing is known depends on no path, so nothing would drop it once something is.
     cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds if found.items else 0)

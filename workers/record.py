@@ -11,7 +11,7 @@ from memory.events import EventInvalid, json_object, parse, redacted
 from memory.graph.kinds import text_of
 from memory.ledger import generations
 from memory.ledger.log import Entry, KnownIds, Recorded, record
-from memory.privacy import redact_text
+from memory.privacy.raw import redact_raw
 from workers import resources
 from workers.stage import Stage
 from workers.wake import ring, wake_followers
@@ -37,7 +37,7 @@ class Record(Stage):
     def bury(self, group: str, token: int, error: str, attempts: int) -> None:
         lane = _read(group, 1)
         entries = [
-            Entry(id.decode(), None, redact_text(_raw(fields).decode("utf-8", "replace")), error, attempts, _of(fields))
+            Entry(id.decode(), None, redact_raw(_raw(fields)), error, attempts, _of(fields))
             for id, fields in lane.entries
         ]
         self._write(group, token, entries, {}, lane)
@@ -135,11 +135,11 @@ def _parsed(found: Sequence[tuple[bytes, dict[bytes, bytes]]], group: str) -> tu
             texts.setdefault(event.id, text_of(event))
             entries.append(Entry(id.decode(), event, text, generation=_of(fields)))
         except EventInvalid as error:
-            entries.append(Entry(id.decode(), None, redact_text(text), str(error), generation=_of(fields)))
+            entries.append(Entry(id.decode(), None, redact_raw(raw), str(error), generation=_of(fields)))
         except Exception as error:
             # Whatever else is wrong with one event must not stop its lane.
             error_text = f"could not be read: {type(error).__name__}"
-            entries.append(Entry(id.decode(), None, redact_text(text), error_text, generation=_of(fields)))
+            entries.append(Entry(id.decode(), None, redact_raw(raw), error_text, generation=_of(fields)))
     return entries, texts
 
 

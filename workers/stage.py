@@ -37,9 +37,13 @@ class StageFailed(Exception):
     """A stage failed at an event. Holds where, and none of the event's content: it is shown in logs and in Flower."""
 
     def __init__(self, stage: str, group: str, error: Exception) -> None:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        super().__init__(f"stage {stage} of group {group}: {type(error).__name__} in {where}")
+        super().__init__(f"stage {stage} of group {group}: {described(error)}")
+
+
+def described(error: Exception) -> str:
+    """An error's kind and where it was raised, without its text, which may quote an event."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
 
 
 class Stage(ABC):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 
+import redis
 from datadog.dogstatsd.base import DogStatsd
 
 from memory import lua
 from memory.events import Event
-from memory.ledger.books import groups, lag
+from memory.ledger.books import groups, lag, of_group
 from memory.ledger.log import Slice
+from memory.privacy import redact_text
 from memory.settings import settings
 from workers import resources
 from workers.stage import Follower
@@ -58,11 +60,16 @@ def gauges() -> None:
         pending = lag(
             connection, {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower)}
         )
+    for kind, count in client.hgetall(lua.RECOVERED).items():
+        statsd.gauge("memlane.recovered", int(count), tags=[f"kind:{kind.decode()}"])
+    for queue, count in client.hgetall(lua.DISCARDED).items():
+        statsd.gauge("memlane.discarded", int(count), tags=[f"queue:{queue.decode()}"])
     for name, count in pending.items():
         statsd.gauge("memlane.stage.pending", count, tags=[f"stage:{name}"])
     for group in known:
         tags = [f"group:{group}"]
-        statsd.gauge("memlane.lane.pending", client.xlen(lua.lane(group)), tags=tags)
+        for term, count in _books(client, group).items():
+            statsd.gauge(f"memlane.books.{term}", count, tags=tags)
         hits, misses = lua.run(client, "unsent", [lua.recall_counters(group)], [])
         if hits:
             statsd.increment("opencode.memory.cache_hit", hits, tags=tags)
@@ -70,13 +77,34 @@ def gauges() -> None:
             statsd.increment("opencode.memory.cache_miss", misses, tags=tags)
 
 
+def _books(client: redis.Redis, group: str) -> dict[str, int]:
+    """The terms of a group's books, as `memlane status` shows them; `spooled` as far as producers have told."""
+    counters = {name.decode(): int(count) for name, count in client.hgetall(lua.captured(group)).items()}
+    refused = counters.pop("refused", 0)
+    told: dict[bytes, bytes] = client.hgetall(lua.spools(group))
+    spooled = sum(int(count) for name, count in told.items() if name.endswith(b":waiting"))
+    with resources.ledger().read() as connection:
+        found = of_group(connection, group, quick=True)
+    accepted = [max(counters.get(name, 0), found.captured.get(name, 0)) for name in counters | found.captured]
+    return {
+        "captured": sum(accepted) + spooled + refused,
+        "recorded": found.recorded,
+        "duplicates": found.duplicates,
+        "pending": int(client.xlen(lua.lane(group))),
+        "spooled": spooled,
+        "dead": found.dead,
+        "refused": refused,
+        "lost": found.lost,
+    }
+
+
 def _error(event: Event, tags: list[str]) -> None:
-    message = str(event.data.get("message", ""))
-    text = message.encode("utf-8")[:EVENT_TEXT_BYTES].decode("utf-8", "ignore")
-    name = str(event.data.get("name") or "error")
+    """The one place where content of an event leaves for Datadog; `Settings.datadog_error_text` closes it."""
+    name, severity = _short(event.data.get("name") or "error"), _short(event.data.get("severity"))
+    text = _short(event.data.get("message")) if settings().datadog_error_text else ""
     _statsd().event(
         "OpenCode Error",
-        text or name,
+        text or (f"{name} ({severity})" if severity else name),
         alert_type="error",
         # One incident in Datadog for the same error of a group, however often it happens.
         aggregation_key=hashlib.sha256(f"{event.group}:{name}:{text[:200]}".encode()).hexdigest()[:32],
@@ -84,6 +112,12 @@ def _error(event: Event, tags: list[str]) -> None:
         source_type_name="opencode",
         tags=tags,
     )
+
+
+def _short(content: object) -> str:
+    """Text of an event as it may be sent. Redacted before it is cut: half a secret is not recognised as one."""
+    text = redact_text("" if content is None else str(content))
+    return text.encode("utf-8")[:EVENT_TEXT_BYTES].decode("utf-8", "ignore")
 
 
 class _Statsd(DogStatsd):

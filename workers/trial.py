@@ -13,9 +13,12 @@ from __future__ import annotations
 import redis
 
 from memory import lua
+from memory.privacy.raw import redact_raw
 
 #: Suspects that are dealt with at once, before it is known in which chunk the poison is.
 CHUNK = 25
+#: Characters of what went wrong that are kept.
+MOST_ERROR = 2_000
 #: How long a trial is remembered without a further try, s.
 KEPT_SECONDS = 24 * 3600
 
@@ -60,8 +63,8 @@ class Trial:
             self._client.hset(self._key, mapping={"suspects": self._suspects, "singles": self._singles})
 
     def failed(self, error: str) -> None:
-        """The work failed: keep why, for the dead letter."""
-        self._client.hset(self._key, "error", error)
+        """The work failed: keep why, for the dead letter. What others raise may quote the event, and at any length."""
+        self._client.hset(self._key, "error", redact_raw(error.encode("utf-8", "replace"))[:MOST_ERROR])
 
     def excused(self) -> None:
         """The work could not be done, for a reason that is no event's fault: it does not count."""

@@ -51,7 +51,7 @@ def redact_text(text: str, found: Counter[str] | None = None) -> str:
     """
     low = lowered(text)
     active, private = _active(text, low)
-    return _Redaction(active, private, found).text(text) if active or private else text
+    return _Redaction(active, private, found).text(text, low) if active or private else text
 
 
 def redact(value: Any, found: Counter[str] | None = None) -> Any:
@@ -129,8 +129,9 @@ class _Redaction:
         self._private = private
         self._found: Counter[str] = Counter() if found is None else found
 
-    def text(self, text: str) -> str:
-        low = lowered(text)
+    def text(self, text: str, low: str = "") -> str:
+        """The text; `low` is it as `lowered`, where that is known."""
+        low = low or lowered(text)
         if self._private and "private" in low:
             without = self._without_private(text)
             if without is not text:

@@ -19,6 +19,8 @@ from memory.privacy.checks import JUDGED, Checks, entropy
 RUN = 20
 #: Least length of a run in which `long` rules without a keyword are looked for.
 LONGEST = 50
+#: From so many on, longer keywords are looked for around the one that they hold; fewer, in the whole text.
+SEVERAL = 3
 #: How many characters before a keyword `near` looks at.
 REACH = 256
 #: What was refused as a value is not looked through again for the same keyword, but for this many last characters.
@@ -108,8 +110,9 @@ class Rules:
         for keyword, longer in self._keywords:
             if keyword in low:
                 found += [(rule, keyword) for rule in self._in_text[keyword]]
+                around = _around(low, keyword, max(map(len, longer))) if len(longer) >= SEVERAL else low
                 for other in longer:
-                    if other in low:
+                    if other in around:
                         found += [(rule, other) for rule in self._in_text[other]]
         runs, longest = _long_runs(low, raw)
         if runs:
@@ -178,6 +181,20 @@ class Rules:
         if rule.checks and not self._checks[rule.checks[min(m.lastindex or 1, len(rule.checks)) - 1]](value):
             return False
         return not rule.entropy or entropy(value) >= rule.entropy
+
+
+def _around(low: str, keyword: str, reach: int) -> str:
+    """What stands so near to a keyword that a longer one, of at most `reach` characters, may hold it; the whole text
+    where the keyword stands everywhere."""
+    found: list[str] = []
+    most = len(low) // (4 * reach)
+    place = low.find(keyword)
+    while place >= 0:
+        if len(found) > most:
+            return low
+        found.append(low[max(0, place - reach) : place + reach])
+        place = low.find(keyword, place + 1)
+    return "\n".join(found)
 
 
 def _follows(words: tuple[str, ...], low: str, place: int) -> bool:

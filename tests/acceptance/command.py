@@ -147,6 +147,9 @@ class Terminal:
     def seen(self) -> str:
         return self._seen.decode(errors="replace")
 
+    def type(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
     def close(self) -> None:
         """To be called when the process that wrote here has ended."""
         os.close(self.theirs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,13 @@ from sqlalchemy import select
 
 from memory import lua
 from memory.ledger import Ledger
+from memory.ledger.log import Slice
 from memory.ledger.schema import dead_letters, events
 from producers import Publisher
+from tests import servers
 from tests.workers_here import workers_here
-from workers.stage import drain
+from workers.index import Index
+from workers.stage import StageFailed, drain
 from workers.stages import STAGES
 
 GROUP = "shop"
@@ -25,7 +30,12 @@ TEXT = f"push with {TOKEN} <private>my salary</private> to src/cart.py"
 
 @pytest.fixture
 def worker(queue_url: str, database_url: str, tmp_path: Path, ledger: Ledger) -> Iterator[None]:
-    environ = {"MEMLANE_HOME": str(tmp_path), "MEMLANE_VALKEY_URL": queue_url, "MEMLANE_DATABASE_URL": database_url}
+    environ = {
+        "MEMLANE_HOME": str(tmp_path),
+        "MEMLANE_VALKEY_URL": queue_url,
+        "MEMLANE_DATABASE_URL": database_url,
+        "MEMLANE_REST_SECONDS": "0.05",
+    }
     with workers_here(environ):
         yield
 
@@ -56,3 +66,43 @@ def test_what_a_foreign_publisher_sent_is_redacted(queue: redis.Redis, ledger: L
         assert TOKEN not in found
         assert "salary" not in found
         assert "[redacted:github-token] [private]" in found
+
+
+def test_an_event_that_is_none_is_redacted_as_it_reads(queue: redis.Redis, ledger: Ledger, worker: None) -> None:
+    """Given JSON that is no event, in which each character of its text is escaped, I expect the dead letter to hold the
+    text as it reads, without its secrets."""
+    escaped = "".join(f"\\u{ord(character):04x}" for character in TEXT)
+    queue.xadd(lua.lane(GROUP), {"e": '{"type": "chat.message", "data": {"text": "' + escaped + '"}}'})
+    drain(STAGES["record"], GROUP)
+    with ledger.read() as connection:
+        letter = connection.execute(select(dead_letters.c.event)).scalar_one()
+    assert json.loads(letter)["data"] == {"text": "push with [redacted:github-token] [private] to src/cart.py"}
+
+
+class Quoting(Index):
+    """Fails at each event, and quotes it, as databases do."""
+
+    def before(self, group: str, events: Slice) -> None:
+        raise ValueError(f"can't stand {TEXT!r}\x00" + "x" * 100_000)
+
+
+def test_what_failed_is_kept_without_secrets(queue: redis.Redis, queue_url: str, ledger: Ledger, worker: None) -> None:
+    """Given a stage whose error quotes a token and private text, at any length, I expect neither in the queue server nor in
+    the dead letter, and the beginning of the error in both."""
+    with Publisher(queue_url, source="test", group=GROUP) as publisher:
+        publisher.publish({"type": "completion", "data": {"task": "t"}})
+    drain(STAGES["record"], GROUP)
+    kept: list[bytes] = []
+
+    def buried() -> str | None:
+        with suppress(StageFailed):
+            drain(Quoting(), GROUP)
+        kept.extend(queue.hmget(lua.trial("index", GROUP), "error"))
+        with ledger.read() as connection:
+            found: str | None = connection.execute(select(dead_letters.c.error)).scalar()
+            return found
+
+    servers.wait_until(buried, "the event to be buried", 30)
+    for error in (*(one.decode() for one in kept if one), buried() or ""):
+        assert error.startswith("ValueError: can't stand 'push with [redacted:github-token] [private] to src/cart.py'")
+        assert len(error) == 2_000
