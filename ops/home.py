@@ -57,10 +57,10 @@ class Home:
         """
         waiting = {found.group: found for found in self.waiting()}
         for group in self.groups:
-            receipt, spool = self._receipts.on_disk(group), waiting.get(group)
-            news = generations.captured(connection, group).get(receipt.generation, 0) < receipt.count
-            if news or (spool and spool.id):
-                keys = [lua.captured(group), lua.spools(group), lua.BELL]
-                receipts = [receipt.generation, receipt.count] if news else ["", 0]
-                spooled = [spool.id, spool.events] if spool else ["", 0]
-                lua.run(client, "report", keys, [group, *receipts, *spooled])
+            keys = [lua.captured(group), lua.spools(group), lua.BELL]
+            known = generations.captured(connection, group)
+            for receipt in self._receipts.on_disk(group):
+                if known.get(receipt.generation, 0) < receipt.count:
+                    lua.run(client, "report", keys, [group, receipt.generation, receipt.count, "", 0])
+            if (spool := waiting.get(group)) and spool.id:
+                lua.run(client, "report", keys, [group, "", 0, spool.id, spool.events])

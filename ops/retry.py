@@ -6,6 +6,7 @@ from memory import lua
 from memory.events import EventInvalid, parse
 from memory.ledger import dead
 from memory.ledger.dead import Letter
+from memory.ledger.generations import RETRIED
 from memory.privacy import redact_text
 from workers import resources
 from workers.stage import Follower
@@ -47,6 +48,6 @@ def _back_to_the_lane(letter: Letter) -> None:
         dead.remove(connection, letter)
         # Before the commit: if this process ends between the two, the event is there twice, and changes nothing.
         with client.pipeline(transaction=True) as pipeline:
-            pipeline.xadd(lua.lane(letter.group), {"e": raw})
+            pipeline.xadd(lua.lane(letter.group), {"e": raw, "g": RETRIED})
             pipeline.lpush(lua.BELL, f"lane {letter.group}")
             pipeline.execute()

@@ -111,7 +111,8 @@ def look(client: redis.Redis, home: Home, ledger: Ledger, group: str | None = No
 def _look(client: redis.Redis, home: Home, ledger: Ledger, only: str | None) -> Status:
     with ledger.read() as connection:
         known = set(books.groups(connection))
-    waiting = {group.decode() for group in (*client.zrange(lua.PENDING, 0, -1), *client.smembers(lua.GROUPS))}
+    told = (*client.zrange(lua.PENDING, 0, -1), *client.smembers(lua.GROUPS))
+    waiting = {group.decode("utf-8", "replace") for group in told}
     groups = sorted({only} if only else known | waiting | home.groups)
     return Status(
         queue=_queue(client, home.address),

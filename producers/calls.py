@@ -10,7 +10,6 @@ from typing import Any
 
 from memory import lua
 from memory.events import Event
-from producers.receipts import Receipt
 from producers.spool import CHUNK_BYTES, CHUNK_EVENTS, Chunk
 
 #: Share of the server's maxmemory above which nothing more is published. At maxmemory Celery itself loses messages.
@@ -50,7 +49,7 @@ class Call:
             *(lua.dropped(self.group, path) for path in self.written),
         ]
 
-    def arguments(self, lane_events: int, receipt: Receipt) -> list[str | bytes | float]:
+    def arguments(self, lane_events: int) -> list[str | bytes | float]:
         """Arguments of publish.lua."""
         return [
             self.group,
@@ -58,8 +57,6 @@ class Call:
             MEMORY_SHARE,
             lua.DROPPED_SECONDS,
             _WORD,
-            receipt.generation,
-            receipt.count,
             self.origin.spool,
             self.origin.before,
             self.origin.behind,

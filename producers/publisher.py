@@ -364,14 +364,15 @@ class Publisher(_Base[redis.Redis]):
             QueueUnavailable, QueueFull, QueueUnknown
         """
         server = self._connected()
-        last = server.receipts.last(call.group)
         self._clock.start(seconds)
         try:
-            answer = lua.run(server.client, "publish", call.keys, call.arguments(self._lane_events, last))
+            answer = lua.run(server.client, "publish", call.keys, call.arguments(self._lane_events))
             receipt = self._receipt(call, answer)
-            while not server.receipts.keep(call.group, receipt, last):
-                last = server.receipts.on_disk(call.group)
-                lua.run(server.client, "report", *_report(call.group, last))
+            known: list[Receipt] = []
+            while not server.receipts.keep(call.group, receipt, known):
+                known = server.receipts.on_disk(call.group)
+                for earlier in known:
+                    lua.run(server.client, "report", *_report(call.group, earlier))
         except Exception as error:
             # Whatever it is: what answers may be no queue server at all.
             raise self._unavailable(error, seconds) from error
@@ -456,16 +457,15 @@ class AsyncPublisher(_Base[redis.asyncio.Redis]):
 
     async def _publish(self, call: Call, seconds: float) -> None:
         server = self._connected()
-        last = server.receipts.last(call.group)
         try:
             async with asyncio.timeout(seconds):
-                answer = await lua.run_async(
-                    server.client, "publish", call.keys, call.arguments(self._lane_events, last)
-                )
+                answer = await lua.run_async(server.client, "publish", call.keys, call.arguments(self._lane_events))
                 receipt = self._receipt(call, answer)
-                while not server.receipts.keep(call.group, receipt, last):
-                    last = server.receipts.on_disk(call.group)
-                    await lua.run_async(server.client, "report", *_report(call.group, last))
+                known: list[Receipt] = []
+                while not server.receipts.keep(call.group, receipt, known):
+                    known = server.receipts.on_disk(call.group)
+                    for earlier in known:
+                        await lua.run_async(server.client, "report", *_report(call.group, earlier))
         except Exception as error:
             raise self._unavailable(error, seconds) from error
 

@@ -1,8 +1,8 @@
 """Receipts: how many of a group's events the queue server said it has accepted, kept on the producer's own disk.
 
-A server that is wiped, or fails over, forgets what it had accepted; without this, so would everybody. The last receipt
-goes along with every publish, so a new life of the server learns what the one before had accepted, and the ledger
-can count what was lost.
+A server that is wiped, or fails over, forgets what it had accepted; without this, so would everybody. A producer that
+finds itself talking to another life of the server reports the receipts of those before, so that the ledger can count
+what was lost.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from producers.environment import private_folder
 LOCK_SECONDS = 0.005
 #: Most files that are kept open.
 MOST_FILES = 64
-#: Bytes of a file: `generation count`, padded.
+#: Bytes of a line: `generation count`, padded.
 WIDTH = 96
+#: Generations that are remembered: a server may be wiped again before the ledger has learned of the last time.
+MOST_GENERATIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,8 @@ class Receipt:
 
 
 class Receipts:
-    """The last receipt of each group that this home publishes to, by one queue server.
-
-    Where the home can't be written, they last as long as this object.
+    """The receipts of each group that this home publishes to, by one queue server: the last one of each generation, the
+    newest generation first. Where the home can't be written, they last as long as this object.
     """
 
     def __init__(self, home: Path, address: str) -> None:
@@ -49,19 +51,12 @@ class Receipts:
         self._files: dict[tuple[int, str], int] = {}
         self._lock = threading.Lock()
 
-    def last(self, group: str) -> Receipt:
-        """The last receipt that this process knows of; the file's, if it has none of its own."""
-        found = self._last.get(group)
-        if found is None:
-            found = self._last[group] = self.on_disk(group)
-        return found
-
-    def on_disk(self, group: str) -> Receipt:
-        """The last receipt of any process of this home."""
+    def on_disk(self, group: str) -> list[Receipt]:
+        """The receipts of all processes of this home."""
         try:
             return _decode((self._folder / group).read_bytes())
         except OSError:
-            return Receipt()
+            return []
 
     def groups(self) -> list[str]:
         """Groups of which there is a receipt."""
@@ -70,24 +65,24 @@ class Receipts:
         except OSError:
             return []
 
-    def keep(self, group: str, receipt: Receipt, replaced: Receipt) -> bool:
+    def keep(self, group: str, receipt: Receipt, reported: Sequence[Receipt] = ()) -> bool:
         """Keep a new receipt. Never fails.
 
         Args:
-            replaced: the receipt that went along with the publish: the server knows of it now.
+            reported: receipts of earlier generations of which the server was told.
 
         Returns:
-            Whether it is kept. If not, the file holds one of an earlier generation of which the server may not know:
-            report that, and come again.
+            Whether it is kept. If not, there are others on the disk, of generations of which this life of the server
+            may not know: report those, and come again.
         """
-        last = self.last(group)
+        last = self._last.get(group, Receipt())
         if receipt.generation == last.generation and receipt.count <= last.count:
             return True
         # With a timeout: a process that was forked off while another thread held it would wait for ever.
         if not self._lock.acquire(timeout=LOCK_SECONDS):
             return True
         try:
-            kept = self._write(group, receipt, replaced)
+            kept = self._write(group, receipt, reported)
         except OSError:
             kept = True
         finally:
@@ -101,18 +96,20 @@ class Receipts:
             os.close(file)
         self._files.clear()
 
-    def _write(self, group: str, receipt: Receipt, replaced: Receipt) -> bool:
+    def _write(self, group: str, receipt: Receipt, reported: Sequence[Receipt]) -> bool:
         file = self._file(group)
         if not _locked(file):
             return True
         try:
-            known = _decode(os.pread(file, WIDTH, 0))
-            if known.generation == receipt.generation:
-                if known.count >= receipt.count:
-                    return True
-            elif known.generation and known != replaced:
+            known = _decode(os.pread(file, WIDTH * MOST_GENERATIONS, 0))
+            if known and known[0].generation == receipt.generation:
+                if known[0].count < receipt.count:
+                    os.pwrite(file, _encode(receipt), 0)
+                return True
+            if not set(known) <= set(reported):
                 return False
-            os.pwrite(file, f"{receipt.generation} {receipt.count}".ljust(WIDTH).encode(), 0)
+            others = [other for other in known if other.generation != receipt.generation]
+            os.pwrite(file, b"".join(map(_encode, [receipt, *others][:MOST_GENERATIONS])), 0)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
         return True
@@ -128,9 +125,17 @@ class Receipts:
         return self._files[key]
 
 
-def _decode(raw: bytes) -> Receipt:
-    generation, _, count = raw.decode("ascii", "replace").strip().partition(" ")
-    return Receipt(generation, int(count)) if count.isdecimal() else Receipt()
+def _encode(receipt: Receipt) -> bytes:
+    return f"{receipt.generation} {receipt.count}".ljust(WIDTH - 1).encode() + b"\n"
+
+
+def _decode(raw: bytes) -> list[Receipt]:
+    found = []
+    for line in raw.decode("ascii", "replace").splitlines():
+        generation, _, count = line.strip().partition(" ")
+        if count.isdecimal():
+            found.append(Receipt(generation, int(count)))
+    return found
 
 
 def _locked(file: int) -> bool:

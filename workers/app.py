@@ -28,12 +28,15 @@ def _configuration() -> dict[str, Any]:
     return {
         **broker(settings().valkey),
         "broker_connection_retry_on_startup": True,
+        # For as long as it takes.
+        "broker_connection_max_retries": None,
+        "worker_consumer": "workers.consumer:Consumer",
         "broker_transport_options": {
             "global_keyprefix": PREFIX,
             # Above the hard time limit, so that the broker never hands a running wake-up to a second worker.
             "visibility_timeout": 3600,
             # The default, None, hangs for ever on a connection that died without a word.
-            "socket_timeout": 30,
+            "socket_timeout": 5,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },

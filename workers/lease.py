@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from types import TracebackType
@@ -11,6 +12,8 @@ import redis
 from redis.exceptions import RedisError
 
 from memory import lua
+
+log = logging.getLogger(__name__)
 
 #: What a lease holds while a wake-up is under way.
 QUEUED = "queued"
@@ -38,8 +41,12 @@ class Lease:
         return bool(self._run("take_lease", self._token, self._ms))
 
     def let_go(self, rest_seconds: float = 0) -> None:
-        """End it. With `rest_seconds`, nobody may take it before these are over: a dependency is down."""
-        self._run("renew_lease", self._token, int(rest_seconds * 1000), "resting")
+        """End it. With `rest_seconds`, nobody may take it before these are over: a dependency is down. Where the queue
+        server itself is away, it runs out."""
+        try:
+            self._run("renew_lease", self._token, int(rest_seconds * 1000), "resting")
+        except RedisError as error:
+            log.warning("lease is left to run out key=%s: %s", self._key, type(error).__name__)
 
     def __enter__(self) -> Self:
         self._left.clear()

@@ -57,7 +57,7 @@ def _end(opened: Any) -> None:
 def valkey() -> redis.Redis:
     """The queue server. Raises redis.ConnectionError or redis.TimeoutError while it is away."""
     return redis.Redis.from_url(
-        settings().valkey, socket_timeout=10, socket_connect_timeout=5, retry=Retry(NoBackoff(), 1)
+        settings().valkey, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 1)
     )
 
 

@@ -13,6 +13,7 @@ import traceback
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import TimeoutError as ValkeyTimeout
 from sqlalchemy import Connection
@@ -207,7 +208,7 @@ def drain(stage: Stage, group: str) -> None:
             wake(stage.name, group)
         elif stage.has_work(group):
             stage.again(group)
-    except NoRoom as error:
+    except (NoRoom, LedgerUnavailable, ValkeyConnectionError, ValkeyTimeout, OperationalError) as error:
         log.warning("left to the sweep stage=%s group=%s: %s", stage.name, group, error)
 
 

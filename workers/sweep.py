@@ -4,6 +4,7 @@ dead workers, and lanes that `pending` has lost."""
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from functools import partial
 import redis
 
 from memory import lua
+from memory.events import GROUP_PATTERN
 from memory.ledger import cursors, generations
 from memory.settings import settings
 from workers import resources
@@ -32,6 +34,9 @@ MOST_LANES = 1_000
 GRACE_MS = 1_000
 #: How often the gauges are sent to Datadog, s.
 GAUGES_SECONDS = 10
+
+
+_GROUP = re.compile(GROUP_PATTERN)
 
 
 class Recovery(StrEnum):
@@ -117,8 +122,11 @@ class _Rounds:
         start = int(self._after.get("pending") or 0)
         found = self._client.zrangebyscore(lua.PENDING, 0, before, start=start, num=MOST)
         self._after["pending"] = str(start + MOST) if len(found) == MOST else ""
-        # Whoever may publish may write there: what is no group's name must not stop the sweep.
-        return [group.decode("utf-8", "replace") for group in found]
+        # Whoever may publish may write there: what is no group's name is removed.
+        names = [group.decode("utf-8", "replace") for group in found]
+        if strange := [raw for raw, name in zip(found, names, strict=True) if not _GROUP.fullmatch(name)]:
+            self._client.zrem(lua.PENDING, *strange)
+        return [name for name in names if _GROUP.fullmatch(name)]
 
     def page(self, what: str, most: int, find: Callable[[str], list[str]]) -> list[str]:
         """The next groups, at most `most`, that `find` gives behind the last one of the round before."""

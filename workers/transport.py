@@ -40,6 +40,14 @@ class QoS(redis.QoS):
             virtual.QoS.append(self, message, delivery_tag)
             log.warning("the queue server is at its memory limit: a wake-up is worked off without a note of it")
 
+    def restore_unacked(self, client: Any = None) -> None:
+        """As kombu's; but the connection over which wake-ups in hand would be given back may be gone."""
+        try:
+            super().restore_unacked(client)
+        except (RedisError, AttributeError) as error:
+            self._delivered.clear()
+            log.warning("wake-ups in hand are left to the sweep: %s", type(error).__name__)
+
     def restore_visible(self, *args: Any, **options: Any) -> None:
         try:
             super().restore_visible(*args, **options)

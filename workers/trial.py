@@ -10,10 +10,15 @@ Source of the idea: quorum queues count deliveries before processing (RabbitMQ, 
 
 from __future__ import annotations
 
+import logging
+
 import redis
+from redis.exceptions import RedisError
 
 from memory import lua
 from memory.privacy.raw import redact_raw
+
+log = logging.getLogger(__name__)
 
 #: Suspects that are dealt with at once, before it is known in which chunk the poison is.
 CHUNK = 25
@@ -68,7 +73,10 @@ class Trial:
 
     def excused(self) -> None:
         """The work could not be done, for a reason that is no event's fault: it does not count."""
-        lua.run(self._client, "end_trial", [self._key], ["excused", KEPT_SECONDS])
+        try:
+            lua.run(self._client, "end_trial", [self._key], ["excused", KEPT_SECONDS])
+        except RedisError as error:
+            log.warning("an attempt is counted that should not be key=%s: %s", self._key, type(error).__name__)
 
     def ended(self, caught_up: bool) -> None:
         """The drain ended well; where it has caught up with all events, none is suspect any more."""

@@ -14,17 +14,20 @@ from sqlalchemy import Connection, func, select, update
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import generations
 
+#: Stands for the generation of a lane entry that is a dead letter's event, put there once more.
+RETRIED = "retried"
+
 
 def count_dealt(ledger: Ledger, connection: Connection, group: str, dealt: Mapping[str, int]) -> None:
-    """Count lane entries as dealt with, by generation; not those without one: no producer of ours put them there."""
+    """Count lane entries as dealt with, by generation. Those without one were put there by somebody who has not counted
+    them as captured, so that is done here; those of retried letters were counted when they first came."""
+    table = generations.c
     for generation, count in dealt.items():
-        if generation:
-            statement = ledger.insert(generations).values(group_id=group, generation=generation, dealt=count)
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["group_id", "generation"], set_={"dealt": generations.c.dealt + count}
-                )
-            )
+        if generation != RETRIED:
+            counts = {"dealt": count} if generation else {"dealt": count, "captured": count, "closed": True}
+            statement = ledger.insert(generations).values(group_id=group, generation=generation, **counts)
+            added = {"dealt": table.dealt + count} | ({} if generation else {"captured": table.captured + count})
+            connection.execute(statement.on_conflict_do_update(index_elements=["group_id", "generation"], set_=added))
 
 
 def note_captured(ledger: Ledger, connection: Connection, group: str, captured: Mapping[str, int]) -> None:

@@ -14,7 +14,10 @@ for n = 2, #ARGV, 500 do
 end
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if oldest then
-  redis.call('ZADD', KEYS[2], string.match(oldest[1], '^%d+'), ARGV[1])
+  -- Its id may lie in the future: after a failover from a server whose clock was ahead.
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('ZADD', KEYS[2], math.min(now, tonumber(string.match(oldest[1], '^%d+'))), ARGV[1])
 else
   redis.call('ZREM', KEYS[2], ARGV[1])
 end

@@ -15,29 +15,27 @@
 --   ARGV[3]   share of maxmemory (0..1) above which nothing is taken
 --   ARGV[4]   seconds for which a dropped mark is kept
 --   ARGV[5]   a random word, for the name of the new generation, if there is none
---   ARGV[6]   generation of the producer's last receipt, or ''
---   ARGV[7]   how many events that generation had accepted then
---   ARGV[8]   the spool that these events come from, or ''
---   ARGV[9]   how many events that spool had sent before them
---   ARGV[10]  how many wait in it behind them
---   ARGV[11..] the events, as JSON
+--   ARGV[6]   the spool that these events come from, or ''
+--   ARGV[7]   how many events that spool had sent before them
+--   ARGV[8]   how many wait in it behind them
+--   ARGV[9..] the events, as JSON
 --
 -- Returns {"ok", generation, events that it has accepted in this group}: the receipt.
 -- Or {"full lane"} or {"full memory"}; then no event was written.
 
-local first, events = 11, #ARGV - 10
-local spool = ARGV[8]
+local first, events = 9, #ARGV - 8
+local spool = ARGV[6]
 local sent = 0
 if spool ~= '' then
   -- A sender that died before it could note what it had sent sends it again.
   sent = tonumber(redis.call('HGET', KEYS[5], spool .. ':sent') or 0)
-  local again = math.max(0, math.min(sent - ARGV[9], events))
+  local again = math.max(0, math.min(sent - ARGV[7], events))
   first, events = first + again, events - again
 end
 
 local function full(what)
   if spool ~= '' then
-    redis.call('HSET', KEYS[5], spool .. ':waiting', ARGV[10] + events)
+    redis.call('HSET', KEYS[5], spool .. ':waiting', ARGV[8] + events)
   end
   return {'full ' .. what}
 end
@@ -81,18 +79,12 @@ for n = first, #ARGV do
 end
 local accepted = redis.call('HINCRBY', KEYS[4], generation, events)
 if spool ~= '' then
-  sent = math.max(sent, ARGV[9] + #ARGV - 10)
-  redis.call('HSET', KEYS[5], spool .. ':sent', sent, spool .. ':waiting', ARGV[10])
+  sent = math.max(sent, ARGV[7] + #ARGV - 8)
+  redis.call('HSET', KEYS[5], spool .. ':sent', sent, spool .. ':waiting', ARGV[8])
 end
 
 local time = redis.call('TIME')
 local rings = redis.call('ZADD', KEYS[2], 'NX', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1]) == 1
-if ARGV[6] ~= '' and ARGV[6] ~= generation then
-  -- What an earlier life of the server had accepted: the ledger must know, to count what is lost of it.
-  if tonumber(redis.call('HGET', KEYS[4], ARGV[6]) or 0) < tonumber(ARGV[7]) then
-    redis.call('HSET', KEYS[4], ARGV[6], ARGV[7])
-  end
-end
 if rings then
   redis.call('LPUSH', KEYS[3], 'lane ' .. ARGV[1])
   -- Rings may be lost (the sweep heals that), so a bell that nobody answers need not grow.

@@ -473,12 +473,12 @@ def test_the_ledger_is_away(queue: redis.Redis, recall: Recall, queue_url: str) 
 
 def test_a_worker_that_fails_says_so(queue: redis.Redis, recall: Recall, publisher: Publisher, worker: None) -> None:
     """Given a question that no worker can read, I expect its asker to be told before the deadline."""
-    from workers.recall import reply
+    from workers.recall import AnswerFailed, reply
 
     remember(publisher, "cart")
     with ThreadPoolExecutor() as agents:
         given = agents.submit(recall.ask, "cart", tokens="many", deadline=20)  # type: ignore[arg-type]
-        with pytest.raises(TypeError):
+        with pytest.raises(AnswerFailed, match=f"group {GROUP}: TypeError in"):
             reply(Asked(queue).id)
         with pytest.raises(RecallFailed, match="log"):
             given.result()
