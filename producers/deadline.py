@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 import threading
 import time
@@ -17,14 +18,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import redis.asyncio
-
-# Not hiredis, which redis-py prefers where it is installed: it makes room for all of a list that is only announced, and
-# a server that lies about its length costs seconds. For answers as short as those here it is no faster.
-from redis._parsers import _AsyncRESP3Parser, _RESP3Parser
+from redis._parsers import _AsyncRESP3Parser
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 #: Where one host's port is reached: address family and socket address.
 _Places = list[tuple[int, Any]]
+#: Beginning of a list, set or map of a hundred thousand entries or more.
+_HUGE = re.compile(rb"[*~>%]\d{6}")
 
 
 class Clock(threading.local):
@@ -49,20 +49,38 @@ class Clock(threading.local):
 
 
 class _Socket:
-    """A socket whose every wait ends with the clock."""
+    """A socket whose every wait ends with the clock, and from which nothing comes that announces a huge answer: hiredis
+    makes room for all of a list that is only announced, and a server that lies about its length costs seconds.
+    """
 
     def __init__(self, opened: socket.socket, clock: Clock) -> None:
         self._socket = opened
         self._clock = clock
+        #: Whether the socket's timeout was set a moment ago.
+        self._set = False
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        if self._socket.gettimeout() != 0:
-            self._socket.settimeout(self._clock.left())
+        self._limit()
         return self._socket.recv(size, flags)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self._limit()
+        size = self._socket.recv_into(buffer)
+        if _HUGE.search(buffer, 0, size):
+            raise redis.InvalidResponse("what answers is no queue server")
+        return size
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._clock.left())
+        self._set = True
         self._socket.sendall(data)
+
+    def _limit(self) -> None:
+        """Setting a timeout is a system call: the first read after a write waits as long as that one might have."""
+        if self._set:
+            self._set = False
+        elif self._socket.gettimeout() != 0:
+            self._socket.settimeout(self._clock.left())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -138,12 +156,12 @@ def pool(url: str, clock: Clock, **options: Any) -> redis.BlockingConnectionPool
         kind: type = _Unix
     else:
         kind = _Tls if url.startswith("rediss:") else _Tcp
-    options |= {"connection_class": kind, "clock": clock, "parser_class": _RESP3Parser}
-    return redis.BlockingConnectionPool.from_url(url, **options)
+    return redis.BlockingConnectionPool.from_url(url, connection_class=kind, clock=clock, **options)
 
 
 def async_pool(url: str, **options: Any) -> redis.asyncio.BlockingConnectionPool:
     """Connections for asyncio. What limits them is `asyncio.timeout`, around each exchange."""
+    # Not hiredis: see `_Socket`.
     options["parser_class"] = _AsyncRESP3Parser
     if not url.startswith("unix:"):
         options["connection_class"] = _AsyncTls if url.startswith("rediss:") else _AsyncTcp

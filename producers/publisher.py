@@ -194,14 +194,15 @@ class _Base[Client]:
             QueueFull
             QueueUnavailable: it is no answer of publish.lua's.
         """
-        match answer:
-            case [b"ok", bytes(generation), int(count)]:
+        if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"ok":
+            _, generation, count = answer
+            if isinstance(generation, bytes) and isinstance(count, int):
                 return Receipt(generation.decode("ascii", "replace"), count)
-            case [b"full lane" | b"full memory" as what]:
-                full = f"lane of group {call.group}" if what == b"full lane" else "queue server's memory"
-                raise QueueFull(
-                    f"the {full} at {self.address} is over its mark: see `memlane status`, and publish again later"
-                )
+        if answer in ([b"full lane"], [b"full memory"]):
+            full = f"lane of group {call.group}" if answer == [b"full lane"] else "queue server's memory"
+            raise QueueFull(
+                f"the {full} at {self.address} is over its mark: see `memlane status`, and publish again later"
+            )
         raise QueueUnavailable(f"what answers at {self.address} is no queue server of Memlane's")
 
     def _unavailable(self, error: Exception, seconds: float) -> Exception:

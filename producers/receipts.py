@@ -48,6 +48,8 @@ class Receipts:
         """
         self._folder = home / "receipts" / hashlib.sha256(address.encode()).hexdigest()[:16]
         self._last: dict[str, Receipt] = {}
+        #: The line that this process wrote last, by group.
+        self._written: dict[str, bytes] = {}
         self._files: dict[tuple[int, str], int] = {}
         self._lock = threading.Lock()
 
@@ -100,16 +102,25 @@ class Receipts:
         file = self._file(group)
         if not _locked(file):
             return True
+        line = _encode(receipt)
         try:
+            same = group in self._last and self._last[group].generation == receipt.generation
+            if same and os.pread(file, WIDTH, 0) == self._written.get(group):
+                # Nobody else has written since: only the count is new.
+                os.pwrite(file, line, 0)
+                self._written[group] = line
+                return True
             known = _decode(os.pread(file, WIDTH * MOST_GENERATIONS, 0))
             if known and known[0].generation == receipt.generation:
                 if known[0].count < receipt.count:
-                    os.pwrite(file, _encode(receipt), 0)
+                    os.pwrite(file, line, 0)
+                    self._written[group] = line
                 return True
             if not set(known) <= set(reported):
                 return False
             others = [other for other in known if other.generation != receipt.generation]
-            os.pwrite(file, b"".join(map(_encode, [receipt, *others][:MOST_GENERATIONS])), 0)
+            os.pwrite(file, b"".join([line, *map(_encode, others)][:MOST_GENERATIONS]), 0)
+            self._written[group] = line
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
         return True
