@@ -22,7 +22,7 @@ up: $(READY) ## start the whole system on this machine
 test: $(READY) ## run all tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
-soak: $(READY) ## 100,000 events while workers and the queue are killed, about three minutes; ARGS="--seed N"
+soak: $(READY) ## 100,000 events while workers and the queue are killed, about two minutes; ARGS="--seed N"
 	$(BIN)/python -m tests.faults.soak $(ARGS)
 
 check: $(READY) ## linters, types, import rules

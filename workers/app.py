@@ -39,6 +39,9 @@ def _configuration() -> dict[str, Any]:
             "socket_timeout": 5,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            # A worker that waits for wake-ups on such a connection finds out after at most twice this and a second, s;
+            # by default after 51 s, in which it works off nothing.
+            "health_check_interval": 3,
         },
         "task_default_queue": "record",
         "task_ignore_result": True,
