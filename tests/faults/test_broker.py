@@ -75,13 +75,17 @@ def test_the_memory_limit(system: Rig, sent: Sent) -> None:
     and all to go on once there is room."""
     queue = system.broker.client
     with system.watch(sent) as watch:
-        publishers = under_way(system, sent, seconds=1.5)
+        publishers = under_way(system, sent, seconds=3.0)
         queue.config_set("maxmemory", int(queue.info("memory")["used_memory"]) - 10_000)
-        servers.wait_until(lambda: _refuses(queue), "the limit to be reached", 5)
-        for_a_while(WHILE_SECONDS)
-        assert recorded(system.ledger, sent) < sent.total, "nothing more was accepted"
-        assert not any(system.broker.client.xlen(lua.lane(group)) for group in sent.groups), "lanes were drained"
-        queue.config_set("maxmemory", 0)
+        try:
+            servers.wait_until(lambda: _refuses(queue), "the limit to be reached", 5)
+            for_a_while(WHILE_SECONDS)
+            assert recorded(system.ledger, sent) < sent.total, "nothing more was accepted"
+            servers.wait_until(
+                lambda: not any(queue.xlen(lua.lane(group)) for group in sent.groups), "the lanes to be drained"
+            )
+        finally:
+            queue.config_set("maxmemory", 0)
         over = time.monotonic()
         all_published(publishers)
         settle(system, sent, since=over, watch=watch)
