@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("publish", "recall", "globs", "privacy", "graph", "pipeline")
+BENCHMARKS = ("publish", "away", "recall", "globs", "privacy", "graph", "pipeline", "plugins")
 #: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
 BOUNDS = (
     (("pipeline", "sqlite", "batches_ratio"), 10.0, "least"),
@@ -26,6 +26,10 @@ BOUNDS = (
     (("globs", "ratio"), 2.0, "most"),
     *((("privacy", "kinds", kind, "memlane"), 50.0, "most") for kind in ("prose", "code", "diff", "log")),
     (("graph", "times_graphiti_1024"), 5.0, "least"),
+    (("plugins", "coroutine", "p50"), 200.0, "most"),
+    (("away", "worst_p99"), 50_000.0, "most"),
+    (("away", "raised"), 0, "most"),
+    (("away", "lost"), 0, "most"),
 )
 
 
@@ -71,6 +75,11 @@ def tables(found: dict[str, Any]) -> None:
     ]
     latency(out, f"What an agent waits for; publish is {found['publish']['ratio']}x a bare XADD", rows)
     out.print(f"  publish_many, 100 events a call: {found['publish']['in_hundreds_each']} µs an event")
+    states = found["away"]["states"]
+    rows = [(f"publish, {state}", figures["publish"]) for state, figures in states.items()]
+    rows += [(f"publish, {state}, each event tried", figures["each_tries"]) for state, figures in states.items()]
+    rows += [(f"redis-py's XADD, {state}", figures["bare"]) for state, figures in states.items()]
+    latency(out, "What an agent waits for while the queue server is away", rows)
     rows = [("bare GET of the same answer", found["recall"]["get"])]
     rows += [(f"cached recall, {count} paths", found["recall"][f"paths_{count}"]) for count in (1, 20, 200)]
     latency(out, "Cached recall, by paths that the answer depends on", rows)
@@ -85,6 +94,8 @@ def tables(found: dict[str, Any]) -> None:
     ]
     title = f"Episodes a second into the graph; GraphWriter is {figures['times_graphiti_1024']}x Graphiti's default"
     rate(out, title, [(name, figure, figure / writers[1][1]) for name, figure in writers])
+    rows = [(kind, found["plugins"][kind]) for kind in ("coroutine", "plain", "bare")]
+    latency(out, "A hook of a plugin that does nothing; bare: awaited without an adapter", rows)
     for kind in ("sqlite", "postgresql"):
         figures = found["pipeline"][kind]
         lines = [

@@ -62,6 +62,7 @@ class Status:
     groups: list[GroupStatus]
     recovered: dict[str, int]
     discarded: dict[str, int]
+    hooks: dict[str, dict[str, int]]
 
     @property
     def balanced(self) -> bool:
@@ -75,6 +76,7 @@ class Status:
             "ledger": self.ledger,
             "recovered": self.recovered,
             "discarded": self.discarded,
+            "hooks": self.hooks,
             "stages": self._stages(),
             "groups": [{**asdict(group), "off_by": group.off_by, "balanced": group.balanced} for group in self.groups],
         }
@@ -120,6 +122,7 @@ def _look(client: redis.Redis, home: Home, ledger: Ledger, only: str | None) -> 
         groups=[_group(client, home, ledger, group) for group in groups],
         recovered=_counters(client, lua.RECOVERED),
         discarded=_counters(client, lua.DISCARDED),
+        hooks=_hooks(client),
     )
 
 
@@ -167,6 +170,15 @@ def _group(client: redis.Redis, home: Home, ledger: Ledger, group: str) -> Group
         cache_hits=cache.get("hits", 0),
         cache_misses=cache.get("misses", 0),
     )
+
+
+def _hooks(client: redis.Redis) -> dict[str, dict[str, int]]:
+    """How often each hook of a plugin was done, and failed, in workers."""
+    hooks: dict[str, dict[str, int]] = {}
+    for name, count in _counters(client, lua.PLUGINS).items():
+        hook, _, became = name.rpartition(":")
+        hooks.setdefault(hook, {"done": 0, "failed": 0})[became] = count
+    return hooks
 
 
 def _counters(client: redis.Redis, key: str) -> dict[str, int]:

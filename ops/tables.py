@@ -25,6 +25,8 @@ def render(status: Status) -> RenderableType:
     tables: list[RenderableType] = [_groups(status), "", _stages(status)]
     if any(group.cache_hits or group.cache_misses for group in status.groups):
         tables += ["", _cache(status)]
+    if status.hooks:
+        tables += ["", _hooks(status)]
     for what, counts in (("recovered", status.recovered), ("discarded messages", status.discarded)):
         if counts:
             tables += ["", Text(f"{what}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))]
@@ -53,6 +55,13 @@ def _cache(status: Status) -> Table:
     for group in status.groups:
         if group.cache_hits or group.cache_misses:
             table.add_row(Text(group.group), f"{group.cache_hits:,}", f"{group.cache_misses:,}")
+    return table
+
+
+def _hooks(status: Status) -> Table:
+    table = _table("hooks of plugins", "done", "failed")
+    for name, counts in status.hooks.items():
+        table.add_row(Text(name), f"{counts['done']:,}", f"{counts['failed']:,}")
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from workers.cache import Cache
 from workers.episodes import Episodes
 from workers.index import Index
+from workers.plugins import Plugins
 from workers.record import Record
 from workers.stage import Follower, Stage
 from workers.telemetry import Telemetry
@@ -19,6 +20,7 @@ STAGES: dict[str, Stage] = {
         Cache("cache.index", follows="index"),
         Cache("cache.episodes", follows="episodes"),
         Telemetry(),
+        Plugins(),
     )
 }
 

@@ -35,6 +35,8 @@ GENERATION = PREFIX + "generation"
 RUN = PREFIX + "run"
 #: set: groups that the ledger may not know, since events of theirs were refused.
 GROUPS = PREFIX + "groups"
+#: hash: results of users' hooks, `NAME:done` and `NAME:failed`.
+PLUGINS = PREFIX + "plugins-ran"
 #: hash: recoveries of the sweep, by kind.
 RECOVERED = PREFIX + "recovered"
 #: hash: messages in Celery's lists that were no wake-ups and were discarded, by queue.

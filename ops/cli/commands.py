@@ -15,7 +15,20 @@ from typing import Annotated
 import typer
 
 #: In the order of `memlane --help`.
-COMMANDS = ("up", "demo", "publish", "store", "recall", "status", "dead", "spool", "invalidate", "import", "doctor")
+COMMANDS = (
+    "up",
+    "demo",
+    "publish",
+    "store",
+    "recall",
+    "status",
+    "dead",
+    "spool",
+    "plugins",
+    "invalidate",
+    "import",
+    "doctor",
+)
 
 app = typer.Typer(
     help="Shared memory for swarms of coding agents.",

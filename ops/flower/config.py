@@ -11,12 +11,14 @@ import ast
 from typing import Any
 
 from memory.settings import settings
+from ops.flower import metrics
 from ops.stack.flower import USER, password
 from ops.stack.home import secret
 from workers.stages import STAGES
 
 _home = settings().home
 (_home / "flower").mkdir(mode=0o700, parents=True, exist_ok=True)
+metrics.register()
 _stage_tasks = {f"memlane.{stage}" for stage in STAGES}
 
 basic_auth = [f"{USER}:{password(_home)}"]

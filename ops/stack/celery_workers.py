@@ -14,10 +14,11 @@ from ops.stack import users
 from ops.stack.process import Program
 
 #: Name -> (queues, processes in the pool). The graph and recall have workers of their own, so that neither a slow graph
-#: nor a full lane makes questions wait.
+#: nor a full lane makes questions wait; users' hooks too, since nobody knows how long they take.
 WORKERS = {
     "lanes": (("record", "index", "cache", "telemetry"), 2),
     "graph": (("episodes",), 1),
+    "plugins": (("plugins",), 1),
     "recall": (("recall",), 1),
 }
 #: How long a worker may take to start, seconds.

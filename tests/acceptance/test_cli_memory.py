@@ -85,6 +85,7 @@ def test_many_lines_and_their_groups(memlane: CommandLine, group: str) -> None:
         "cache.index": MANY,
         "cache.episodes": MANY,
         "telemetry": 0,
+        "plugins": MANY,
     }
 
 
