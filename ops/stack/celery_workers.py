@@ -61,7 +61,7 @@ def programs(queue_url: str, lanes: int) -> list[Program]:
         queue_url: where readiness is asked for; the workers themselves read it from stack.json.
         lanes: how many workers serve the lanes.
     """
-    names = ["lanes", *(f"lanes-{number}" for number in range(2, lanes + 1)), "graph", "recall"]
+    names = ["lanes", *(f"lanes-{number}" for number in range(2, lanes + 1)), "graph", "plugins", "recall"]
     return [_program(name, *WORKERS[name if name in WORKERS else "lanes"], queue_url) for name in names]
 
 
