@@ -29,7 +29,7 @@ def test_sqlite_is_locked_for_longer_than_anybody_waits(system: Rig) -> None:
         other.execute("PRAGMA busy_timeout = 10000")
         other.execute("BEGIN IMMEDIATE")
         for_a_while(LOCK_TIMEOUT_MS / 1000)
-        servers.wait_until(lambda: _rested(system.log("lanes")[before:]), "somebody to have to rest", 5)
+        servers.wait_until(lambda: _rested(system.log("lanes")[before:]), "somebody to have to rest")
         other.execute("ROLLBACK")
     over = time.monotonic()
     with system.watch(sent) as watch:
