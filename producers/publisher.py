@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class _Server[Client]:
     receipts: Receipts
 
 
-class _Base[Client]:
+class _Base[Client](ABC):
     """What both publishers share: checking events, laying out calls, and the spool."""
 
     def __init__(
@@ -140,8 +141,9 @@ class _Base[Client]:
         """Address of the queue server without its password, for messages."""
         return self._server.address if self._server else "an unknown address"
 
+    @abstractmethod
     def _client(self, url: str) -> Client:
-        raise NotImplementedError
+        """A client of the server at this URL."""
 
     def _connected(self) -> _Server[Client]:
         """The server, looked up where it is not known.
