@@ -11,15 +11,13 @@ import fcntl
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from producers.environment import private_folder
+from producers.locks import LOCK_SECONDS, locked
 
-#: How long a receipt may wait for another process to write its own, s. The next one makes good for one left out.
-LOCK_SECONDS = 0.005
 #: Most files that are kept open.
 MOST_FILES = 64
 #: Bytes of a line: `generation count`, padded.
@@ -100,7 +98,7 @@ class Receipts:
 
     def _write(self, group: str, receipt: Receipt, reported: Sequence[Receipt]) -> bool:
         file = self._file(group)
-        if not _locked(file):
+        if not locked(file, fcntl.LOCK_EX):
             return True
         line = _encode(receipt)
         try:
@@ -147,17 +145,3 @@ def _decode(raw: bytes) -> list[Receipt]:
         if count.isdecimal():
             found.append(Receipt(generation, int(count)))
     return found
-
-
-def _locked(file: int) -> bool:
-    """Take the file's lock, unless another process keeps it for longer than `LOCK_SECONDS`."""
-    end = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.0002)
-        else:
-            return True

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from producers.environment import SPOOL_BYTES, private_folder
+from producers.locks import locked
 
 #: Most bytes, and most events, that are sent at once.
 CHUNK_BYTES = 1024 * 1024
@@ -34,8 +35,6 @@ CHUNK_EVENTS = 500
 PAUSE_SECONDS = 1.0
 #: How often a process flushes what it has appended to the disk, s.
 SYNC_SECONDS = 1.0
-#: How long an append may wait for a process that is just emptying the spool, s.
-LOCK_SECONDS = 0.005
 #: Bytes of the state's file, padded.
 WIDTH = 128
 
@@ -99,7 +98,7 @@ class Spool:
             private_folder(self._folder)
             with _opened(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
                 # Shared: appending is one write, so appenders don't mind each other. Only who empties the file does.
-                if not _locked(file, fcntl.LOCK_SH):
+                if not locked(file, fcntl.LOCK_SH):
                     raise SpoolFull(
                         f"the spool {self._file} is locked: another process was stopped in the middle of it"
                     )
@@ -223,7 +222,7 @@ class Sending:
 
     def _emptied(self) -> bool:
         """Cut the file to nothing; False if somebody has appended to it."""
-        if not _locked(self._file, fcntl.LOCK_EX):
+        if not locked(self._file, fcntl.LOCK_EX):
             return True  # all is sent; whoever sends next will empty it
         try:
             rest = os.pread(self._file, CHUNK_BYTES, self._state.offset)
@@ -284,16 +283,3 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-def _locked(file: int, how: int) -> bool:
-    end = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.0002)
-        else:
-            return True
