@@ -1,6 +1,6 @@
 """What an event costs that hooks wait for: `MemoryPluginAdapter.trigger`, beside awaiting the same functions bare.
 
-Five trivial hooks, one event a call: coroutine functions, and plain functions, which each run in a thread of their own.
+Five trivial hooks, one event a call: coroutine functions, and plain functions, which are each handed to a thread.
 
     python -m bench.plugins
 """

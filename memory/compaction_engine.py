@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memory.plugin_adapter import call
+from memory.calling import call
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import logging
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +28,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from memory.calling import call
 
 if TYPE_CHECKING:
     from memory.compaction_engine import CompactionEngine
@@ -264,35 +264,6 @@ class MemoryPluginAdapter:
             if caller and caller.cancelling() > cancelled:
                 raise asyncio.CancelledError
         return results
-
-
-async def call(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What a function returns. A coroutine function is awaited; a plain one runs in a thread of its own, so that one
-    that blocks neither blocks the loop nor keeps the process from ending."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **options)
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.extend((function(*args, **options), None))
-        except KeyboardInterrupt:
-            # Ctrl-C comes to the main thread only: this one the function has made up.
-            outcome.extend((None, RuntimeError("KeyboardInterrupt")))
-        except BaseException as error:
-            outcome.extend((None, error))
-        try:
-            loop.call_soon_threadsafe(ended.set)
-        except RuntimeError:
-            return  # the loop has ended meanwhile
-
-    threading.Thread(target=contextvars.copy_context().run, args=(run,), name="hook", daemon=True).start()
-    await ended.wait()
-    returned, error = outcome
-    if error is not None:
-        raise error
-    return await returned if inspect.isawaitable(returned) else returned
 
 
 async def _isolated(hook: MemoryPluginHook, context: PluginContext) -> PluginResult:

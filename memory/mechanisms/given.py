@@ -1,6 +1,6 @@
 """What mechanisms are given to work with, and how they use it.
 
-A callable may be a coroutine function or a plain one, which runs in a thread of its own: it must be safe there, as
+A callable may be a coroutine function or a plain one, which runs in another thread: it must be safe there, as
 `Publisher` and `Recall` of `producers` are.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from memory.plugin_adapter import PluginContext, call
+from memory.calling import call
+from memory.plugin_adapter import PluginContext
 
 #: Takes an event as a dictionary, as `producers.Publisher.publish` does, and returns its id.
 Publish = Callable[[dict[str, Any]], Any]

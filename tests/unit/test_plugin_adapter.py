@@ -466,3 +466,26 @@ def test_a_context_has_its_time_and_metadata_of_its_own() -> None:
     assert other.metadata == {}
     assert one.timestamp.endswith("+00:00")
     assert (one.project_root, one.user_id) == (None, None)
+
+
+def test_plain_functions_that_end_share_a_thread_and_one_that_hangs_has_its_own() -> None:
+    hangs, ends = threading.Event(), []
+
+    def hanging(_: PluginContext) -> None:
+        ends.append(threading.get_ident())
+        hangs.wait(60)
+
+    def ending(_: PluginContext) -> None:
+        ends.append(threading.get_ident())
+
+    adapter = adapter_of(hook(ending, "a"), hook(hanging, "b", timeout=0.05), hook(ending, "c"), hook(ending, "d"))
+    try:
+        results = triggered(adapter)
+    finally:
+        hangs.set()
+
+    assert [result.success for result in results] == [True, False, True, True]
+    before, stuck, after, again = ends
+    assert before == stuck  # it had ended, so it was asked again
+    assert after != stuck
+    assert again == after
