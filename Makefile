@@ -1,9 +1,12 @@
-# Plain `make` lists the targets. The environment is .venv; it is made once and again when the lock file changes.
+# Plain `make` lists the targets. The environment is .venv, and for the OpenCode plugin its node_modules; each is made
+# once and again when its lock file changes.
 PYTHON ?= python3.12
 UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OPENCODE := producers/opencode
+NODE_READY := $(OPENCODE)/node_modules/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test soak check bench lock
@@ -11,7 +14,7 @@ READY := $(VENV)/.ready
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: $(READY) ## make the environment (.venv); the first time it compiles the graph server, about two minutes
+setup: $(READY) $(NODE_READY) ## make the environment; the first time it compiles the graph server, about two minutes
 
 demo: $(READY) ## run the main job on a recorded OpenCode session; KEEP=1 leaves the system up
 	$(BIN)/memlane demo
@@ -19,17 +22,19 @@ demo: $(READY) ## run the main job on a recorded OpenCode session; KEEP=1 leaves
 up: $(READY) ## start the whole system on this machine
 	$(BIN)/memlane up
 
-test: $(READY) ## run all tests
+test: $(READY) $(NODE_READY) ## run all tests
+	cd $(OPENCODE) && npm test --silent
 	$(BIN)/pytest -n 2 --dist loadfile
 
 soak: $(READY) ## 100,000 events while workers and the queue are killed, about two minutes; ARGS="--seed N"
 	$(BIN)/python -m tests.faults.soak $(ARGS)
 
-check: $(READY) ## linters, types, import rules
+check: $(READY) $(NODE_READY) ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd $(OPENCODE) && npm run check --silent
 
 bench: $(READY) ## measure, side by side with what one would use instead
 	$(BIN)/python -m bench
@@ -48,3 +53,8 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
+
+$(NODE_READY): $(OPENCODE)/package-lock.json $(OPENCODE)/package.json
+	@command -v npm >/dev/null || { echo "npm is needed for the OpenCode plugin (packages nodejs and npm, or https://nodejs.org)" >&2; exit 1; }
+	cd $(OPENCODE) && npm ci --silent
+	touch $(NODE_READY)
