@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 #: Where `memlane up` tells other processes of this machine its addresses (mode 600).
@@ -64,6 +65,12 @@ class Settings(BaseSettings):
     cache_ttl_seconds: int = Field(default=300, gt=0, description="How long an answer may be served from the cache.")
     recall_tokens: int = Field(default=1_500, gt=0, description="Default token budget of a recalled context.")
 
+    context_yellow: float = Field(
+        default=70, gt=0, le=100, description="Percentage of a context window from which on agents are advised."
+    )
+    context_red: float = Field(default=85, gt=0, le=100, description="From here on the advice is to compact soon.")
+    context_critical: float = Field(default=92, gt=0, le=100, description="Above this, the advice is to compact now.")
+
     datadog: bool = Field(
         default_factory=lambda: bool(os.environ.get("DD_AGENT_HOST") or os.environ.get("DD_DOGSTATSD_URL")),
         description="Send metrics and error events by DogStatsD. Default: if DD_AGENT_HOST or DD_DOGSTATSD_URL is set.",
@@ -73,6 +80,14 @@ class Settings(BaseSettings):
         description="Send the message of an error event along to Datadog: without secrets and private text, at most "
         "1,000 bytes. If not, only its name and severity.",
     )
+
+    @field_validator("context_red", "context_critical")
+    @classmethod
+    def _not_below_the_one_before(cls, value: float, info: ValidationInfo) -> float:
+        before = "context_yellow" if info.field_name == "context_red" else "context_red"
+        if value < info.data.get(before, 0):
+            raise PydanticCustomError("order", f"Input should not be below MEMLANE_{before.upper()}")
+        return value
 
     @classmethod
     def settings_customise_sources(

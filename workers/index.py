@@ -1,9 +1,10 @@
-"""Stage `index`: full text over the ledger."""
+"""Stage `index`: full text over the ledger, and what is known of each session."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from memory.ledger import sessions
 from memory.ledger.log import Slice
 from memory.ledger.search import index
 from workers import resources
@@ -15,3 +16,4 @@ class Index(Follower):
 
     def within(self, connection: Connection, group: str, events: Slice) -> None:
         index(resources.ledger(), connection, group, events.seqs)
+        sessions.count(resources.ledger(), connection, group, events)

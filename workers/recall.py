@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from contextlib import suppress
 
 import redis
 
@@ -15,13 +16,15 @@ from memory.events import normal_path
 from memory.ledger import LedgerUnavailable, cursors
 from memory.recall import Question, answer
 from memory.settings import settings
-from workers import resources
+from workers import questions, resources
 from workers.stage import described
 
 log = logging.getLogger(__name__)
 
 #: How long an answer waits for events that were published before the question, s. They mostly need a tenth.
 CATCH_UP_SECONDS = 0.25
+#: The same of what a tool shows: an agent asks for that itself, and seldom.
+TOOL_CATCH_UP_SECONDS = 1.0
 
 
 class AnswerFailed(Exception):
@@ -34,12 +37,21 @@ def reply(id: str) -> None:
     raw = client.get(lua.ask(id))
     if raw is None:
         return
-    asked = json.loads(raw)
-    paths = [normal_path(path) for path in asked["paths"]]
-    question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, paths)
+    try:
+        asked = questions.read(raw)
+    except questions.QuestionInvalid as error:
+        questions.hand_over(client, id, {"error": str(error)})
+        return
     cache = Cache(client, asked["group"])
+    if "tool" in asked:
+        with suppress(LedgerUnavailable):  # it is told when the ledger is asked
+            _catch_up(client, asked["group"], cache.now(), TOOL_CATCH_UP_SECONDS)
+        questions.answer(client, id, asked)
+        return
     digest = hashlib.sha256(raw).hexdigest()
     try:
+        paths = [normal_path(path) for path in asked["paths"]]
+        question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, paths)
         _catch_up(client, asked["group"], cache.now())
         started = cache.now()
         found = answer(resources.ledger(), asked["group"], question)
@@ -57,10 +69,10 @@ def reply(id: str) -> None:
     cache.prune()
 
 
-def _catch_up(client: redis.Redis, group: str, now: int) -> None:
+def _catch_up(client: redis.Redis, group: str, now: int, seconds: float = CATCH_UP_SECONDS) -> None:
     """Wait a little until what was published before `now` (server time, µs) can be found: who tells something and then
     asks expects to find it."""
-    end = time.monotonic() + CATCH_UP_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         waiting = client.xrange(lua.lane(group), count=1)
         if not waiting or int(waiting[0][0].partition(b"-")[0]) > now // 1000:

@@ -75,7 +75,7 @@ def record(
 
     fresh = _distinct(connection, entries, look_up)
     readable = sum(entry.event is not None for entry in entries)
-    now = _milliseconds(datetime.now(UTC))
+    now = milliseconds(datetime.now(UTC))
     rows, paths = [], []
     for seq, entry in enumerate(fresh, start=cursor.seq + 1):
         event = entry.event
@@ -129,6 +129,28 @@ def read(connection: Connection, group: str, after: int, upto: int, types: Colle
     rows = connection.execute(query).all()
     end = rows[-1].seq if len(rows) == limit else upto
     return Slice([_event(row) for row in rows], [row.seq for row in rows], end)
+
+
+def of_session(
+    connection: Connection,
+    group: str,
+    session: str,
+    after: int,
+    upto: int,
+    limit: int,
+    types: Collection[str] | None = None,
+) -> Slice:
+    """As `read`, of one session."""
+    query = (
+        select(events)
+        .where(events.c.group_id == group, events.c.session == session, events.c.seq > after, events.c.seq <= upto)
+        .order_by(events.c.seq)
+        .limit(limit)
+    )
+    if types is not None:
+        query = query.where(events.c.type.in_(sorted(types)))
+    rows = connection.execute(query).all()
+    return Slice([_event(row) for row in rows], [row.seq for row in rows], rows[-1].seq if rows else upto)
 
 
 def _not_dealt_with(
@@ -211,7 +233,7 @@ def row_of(event: Event, group: str, seq: int, stream_id: str, now: int, said: s
         "user_id": event.user,
         "project": event.project,
         "path": event.subject,
-        "time": _milliseconds(event.time),
+        "time": milliseconds(event.time),
         "recorded": now,
         "text": said,
         "data": json.dumps(event.data, ensure_ascii=False, separators=(",", ":")),
@@ -259,5 +281,6 @@ def _position(stream_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _milliseconds(time: datetime) -> int:
+def milliseconds(time: datetime) -> int:
+    """A time in ms since 1970."""
     return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -46,6 +46,35 @@ event_paths = Table(
     sqlite_with_rowid=False,
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("project", Text),
+    Column("parent", Text, comment="session that it is a subagent's of"),
+    Column("agent", Text, comment="the last one that acted in it"),
+    Column("title", Text),
+    Column("model", Text),
+    Column("request", Text, comment="first line of what its user asked for first"),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("started", BigInteger, nullable=False, comment="time of its earliest event"),
+    Column("active", BigInteger, nullable=False, comment="time of its latest event"),
+    Column("events", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("writes", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("completions", BigInteger, nullable=False),
+    Column("compactions", BigInteger, nullable=False, comment="and checkpoints"),
+    Column("tokens", BigInteger, nullable=False, comment="used, as its completions tell"),
+    Column("todos_open", BigInteger, nullable=False, comment="in its latest todo list"),
+    Column("todos_done", BigInteger, nullable=False),
+    Column("context_tokens", BigInteger, comment="size of its context when that was last told"),
+    Column("context_limit", BigInteger),
+    Index("sessions_group_active", "group_id", "active"),
+)
+
 stage_cursors = Table(
     "stage_cursors",
     metadata,

@@ -6,7 +6,7 @@ Filled by stage `index`, in the same transaction as its cursor, so each event is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -61,11 +61,31 @@ def words_of(question: str) -> list[str]:
     return ([word for word in found if word not in STOP_WORDS] or found)[:MAX_WORDS]
 
 
-def search(ledger: Ledger, connection: Connection, group: str, question: str, limit: int) -> list[Match]:
-    """Events of a group that hold any of the question's words, best first."""
+def search(
+    ledger: Ledger,
+    connection: Connection,
+    group: str,
+    question: str,
+    limit: int,
+    *,
+    types: Collection[str] | None = None,
+    session: str | None = None,
+) -> list[Match]:
+    """Events of a group that hold any of the question's words, best first.
+
+    Args:
+        types: only events of these types.
+        session: only events of this session.
+    """
     words = words_of(question)
     if not words:
         return []
+    wanted_types = sorted(types) if types is not None else []
+    only = "e.group_id = :group"
+    if types is not None:
+        only += f" AND e.type IN ({', '.join(f':t{n}' for n in range(len(wanted_types)))})"
+    if session is not None:
+        only += " AND e.session = :session"
     columns = "e.seq, e.id, e.type, e.session, e.agent, e.path, e.time, e.text"
     if ledger.is_sqlite:
         # The group's own words narrow the index; the exact comparison follows on the row.
@@ -75,7 +95,7 @@ def search(ledger: Ledger, connection: Connection, group: str, question: str, li
         query = (
             f"SELECT {columns}, -bm25(event_search, 0.0, 1.0) AS score FROM event_search "
             "JOIN events e ON e.n = event_search.rowid "
-            "WHERE event_search MATCH :match AND e.group_id = :group ORDER BY score DESC, e.seq DESC LIMIT :limit"
+            f"WHERE event_search MATCH :match AND {only} ORDER BY score DESC, e.seq DESC LIMIT :limit"
         )
     else:
         # plainto_tsquery stems one word and answers empty for a stop word; `||` is OR.
@@ -84,8 +104,9 @@ def search(ledger: Ledger, connection: Connection, group: str, question: str, li
         query = (
             f"SELECT {columns}, ts_rank_cd(s.words, q.query, 1) AS score FROM event_search s "
             f"JOIN events e ON e.n = s.n, (SELECT {wanted} AS query) q "
-            "WHERE s.words @@ q.query AND e.group_id = :group ORDER BY score DESC, e.seq DESC LIMIT :limit"
+            f"WHERE s.words @@ q.query AND {only} ORDER BY score DESC, e.seq DESC LIMIT :limit"
         )
-    parameters = {"group": group, "limit": limit}
+    parameters: dict[str, object] = {"group": group, "limit": limit, "session": session}
+    parameters |= {f"t{n}": type for n, type in enumerate(wanted_types)}
     parameters |= {"match": match} if ledger.is_sqlite else {f"w{n}": word for n, word in enumerate(words)}
     return [Match(*row) for row in connection.execute(text(query), parameters)]

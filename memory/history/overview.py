@@ -1,0 +1,104 @@
+"""`summary` and `sessions`: how much is known, and of which sessions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from memory.history.markdown import Page, counted, duration, one_line, when
+from memory.history.operations import Sessions, Summary
+from memory.history.place import Answer, Place
+from memory.ledger import sessions
+from memory.ledger.sessions import Session
+
+#: Titles that OpenCode gives before it knows better.
+_UNTITLED = ("New session - ", "Child session - ")
+
+
+def summary(place: Place, _: Summary) -> Answer:
+    """Counts over all sessions of the group."""
+    found = sessions.totals(place.connection, place.group)
+    data = {"group": place.group, **found}
+    page = Page(f"What {place.group} remembers")
+    if not found["sessions"]:
+        return Answer(page.end("Nothing is known yet."), data)
+    page.add(
+        f"- {counted(found['projects'], 'project folder')}, {counted(found['sessions'], 'session')}, "
+        f"from {when(found['started'])} to {when(found['active'])} UTC",
+        f"- {counted(found['messages'], 'message')} among {counted(found['events'], 'event')}",
+        f"- {counted(found['writes'], 'file write')}, {counted(found['errors'], 'error')}, "
+        f"{counted(found['completions'], 'completed task')}, {counted(found['compactions'], 'compaction')}, "
+        f"{found['tokens']:,} tokens used",
+        f"- todos: {found['todos_open']:,} open, {found['todos_done']:,} done",
+    )
+    return Answer(page.end("`sessions` lists them, `search` finds what was said."), data)
+
+
+def recent(place: Place, arguments: Sessions) -> Answer:
+    """The sessions that were active last."""
+    project = place.project if arguments.project_path == "." else arguments.project_path
+    project = project.rstrip("/") or "/" if project else None
+    behind = place.find(arguments.before, "before") if arguments.before else None
+    found = sessions.latest(place.connection, place.group, arguments.limit, project=project, behind=behind)
+    total = sessions.totals(place.connection, place.group, project)["sessions"]
+    data: dict[str, Any] = {"group": place.group, "total": total, "sessions": [described(each) for each in found]}
+    page = Page(f"Sessions of {place.group}" + (f" in {one_line(project, 200)}" if project else ""))
+    if not found:
+        none = "There are none." if total == 0 else "There are no more."
+        return Answer(page.end(none), data)
+    shown, last = 0, found[-1]
+    for folder, each in _by_project(found):
+        lines = [f"## {folder}"]
+        for session in each:
+            if not page.add(*lines, f"- {_line(session, place.session)}"):
+                break
+            lines, last, shown = [], session, shown + 1
+        else:
+            continue
+        break
+    left = []
+    if shown < len(found):
+        left.append(f"{len(found) - shown} more have no room here: a smaller limit, or projectPath, shows fewer.")
+    elif total > len(found) or behind:
+        left.append(f'{counted(total, "session")} in all; before: "{last.session}" goes on behind these.')
+    left.append("`messages` with a sessionId reads one of them.")
+    return Answer(page.end(*left), data)
+
+
+def described(session: Session) -> dict[str, Any]:
+    """A session as data: see `docs/history.md`."""
+    return {**asdict(session), "duration_ms": session.active - session.started, "name": name_of(session)}
+
+
+def name_of(session: Session) -> str:
+    """What a session was about, in a line."""
+    title = session.title or ""
+    if not title or title.startswith(_UNTITLED):
+        title = session.request or title or "(untitled)"
+    return title
+
+
+def _by_project(found: list[Session]) -> list[tuple[str, list[Session]]]:
+    """Sessions by project, the one that was active last first; within each in their order."""
+    order = list(dict.fromkeys(each.project or "" for each in found))
+    ordered = sorted(found, key=lambda each: order.index(each.project or ""))
+    return [
+        (one_line(project, 200) or "(no project)", list(each))
+        for project, each in groupby(ordered, lambda each: each.project or "")
+    ]
+
+
+def _line(session: Session, own: str | None) -> str:
+    counts = [counted(session.messages, "message"), counted(session.writes, "write")]
+    counts += [counted(session.errors, "error")] if session.errors else []
+    counts += [counted(session.compactions, "compaction")] if session.compactions else []
+    counts += [f"todos {session.todos_open} open"] if session.todos_open else []
+    who = f", {one_line(session.agent, 40)}" if session.agent else ""
+    of = f", child of `{session.parent}`" if session.parent else ""
+    mine = " (your own)" if session.session == own else ""
+    took = duration(session.active - session.started)
+    return (
+        f"`{session.session}`{mine} {one_line(name_of(session), 100)} "
+        f"({when(session.started)}, {took}{who}{of}: {', '.join(counts)})"
+    )

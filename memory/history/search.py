@@ -1,0 +1,106 @@
+"""`search`: full text over all conversations."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from memory.history.hidden import hidden_in
+from memory.history.markdown import Page, one_line, when
+from memory.history.operations import Search
+from memory.history.place import Answer, Place
+from memory.ledger import search as full_text
+from memory.ledger.sessions import COMPACTIONS, MESSAGES
+
+#: What counts as conversation.
+TYPES = MESSAGES | COMPACTIONS | {"chat.start", "completion"}
+#: Length of a snippet, in characters.
+SNIPPET = 240
+#: Letters that a word must share with one that is looked for, to be marked: about what stemming leaves of it.
+_STEM = 4
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+
+
+def search(place: Place, arguments: Search) -> Answer:
+    """What matches best, each with a snippet around the words that were found."""
+    session = place.find(arguments.session_id).session if arguments.session_id else None
+    matches = full_text.search(
+        place.ledger,
+        place.connection,
+        place.group,
+        arguments.query,
+        arguments.limit,
+        types=TYPES,
+        session=session,
+    )
+    rows = place.events_at([match.seq for match in matches])
+    hidden = hidden_in(place, {match.session for match in matches if match.session})
+    words = full_text.words_of(arguments.query)
+    found: list[dict[str, Any]] = []
+    for match in matches:
+        if match.seq not in rows:
+            continue
+        data = json.loads(rows[match.seq].data)
+        found.append(
+            {
+                "number": match.seq,
+                "id": match.id,
+                "type": match.type,
+                "session": match.session,
+                "agent": match.agent,
+                "time": match.time,
+                "snippet": snippet(match.text, words),
+                "score": match.score,
+                **hidden.mark(data),
+            }
+        )
+    data = {"group": place.group, "query": arguments.query, "results": found}
+    page = Page(f"Found in {place.group}: {one_line(arguments.query, 100)}")
+    if not found:
+        return Answer(page.end("Nothing. Other words may find it; `sessions` lists what there is."), data)
+    shown = 0
+    for each in found:
+        mark = " (hidden from the model)" if each["hidden"] else ""
+        head = f"- **{each['number']}** {each['type']} in `{each['session']}`, {when(each['time'])}{mark}"
+        if not page.add(head, f"  {each['snippet']}"):
+            break
+        shown += 1
+    left = [f"{len(found) - shown} more have no room here."] * (shown < len(found))
+    return Answer(page.end(*left, "`messages` with read: NUMBER shows a message whole."), data)
+
+
+def snippet(text: str, words: list[str], length: int = SNIPPET) -> str:
+    """The piece of a text that holds most of the words, these in `**`, `…` where it was cut."""
+    line = " ".join(text.split())
+    hits = [found for found in _WORD.finditer(line) if _meant(found[0].lower(), words)]
+    start = 0
+    if hits and len(line) > length:
+        best = max(hits, key=lambda hit: (_distinct(hits, hit.start(), length), -hit.start()))
+        start = max(0, min(best.start() - length // 6, len(line) - length))
+        # Not in the middle of a word.
+        start = 0 if start == 0 else line.rfind(" ", 0, start + 1) + 1
+    end = min(len(line), start + length)
+    shown, at = "…" if start else "", start
+    for hit in hits:
+        if start <= hit.start() and hit.end() <= end:
+            shown += f"{line[at : hit.start()]}**{hit[0]}**"
+            at = hit.end()
+    return shown + line[at:end] + ("…" if end < len(line) else "")
+
+
+def _distinct(hits: list[re.Match[str]], start: int, length: int) -> int:
+    return len({hit[0].lower()[:_STEM] for hit in hits if start <= hit.start() < start + length * 5 // 6})
+
+
+def _meant(found: str, words: list[str]) -> bool:
+    """Whether a word of a text is a form of one that is looked for, as far as its letters tell."""
+    for word in words:
+        common = min(len(word), len(found))
+        if found == word or (
+            common >= _STEM
+            and found[: max(_STEM, common - 3)] == word[: max(_STEM, common - 3)]
+            and abs(len(found) - len(word)) <= _STEM
+        ):
+            return True
+    return False
