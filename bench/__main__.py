@@ -16,11 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("publish", "away", "recall", "globs", "privacy", "graph", "pipeline", "plugins")
+BENCHMARKS = ("publish", "away", "recall", "globs", "privacy", "graph", "pipeline", "plugins", "import_git")
 #: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
 BOUNDS = (
     (("pipeline", "sqlite", "batches_ratio"), 10.0, "least"),
     (("pipeline", "postgresql", "batches_ratio"), 10.0, "least"),
+    *((("import_git", kind, "memlane"), 2_000.0, "least") for kind in ("sqlite", "postgresql")),
     (("publish", "ratio"), 2.0, "most"),
     (("recall", "paths_20", "p99"), 2_000.0, "most"),
     (("globs", "ratio"), 2.0, "most"),
@@ -104,6 +105,13 @@ def tables(found: dict[str, Any]) -> None:
             ("plain Celery, one task an event", figures["plain"], 1.0),
         ]
         rate(out, f"Events a second, published to stored, {kind}", lines)
+    for kind in ("sqlite", "postgresql"):
+        figures = found["import_git"][kind]
+        lines = [
+            ("memlane import git", figures["memlane"], figures["ratio"]),
+            ("plain Celery, one task a commit, ready made", figures["plain"], 1.0),
+        ]
+        rate(out, f"Commits a second, git to stored, {kind}", lines)
 
 
 def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) -> None:

@@ -178,16 +178,13 @@ class _Base[Client](ABC):
 
     def _calls(self, events: Iterable[Publishable]) -> tuple[list[str], list[Call]]:
         """Ids of the events, in the order given, and the calls that publish them."""
-        ids: list[str] = []
-        by_group: dict[str, list[tuple[Event, bytes]]] = {}
+        checked: list[tuple[Event, bytes]] = []
         for number, event in enumerate(events):
             try:
-                checked, raw = self._encoded(event)
-                by_group.setdefault(checked.group, []).append((checked, raw))
-                ids.append(checked.id)
+                checked.append(self._encoded(event))
             except EventInvalid as error:
                 raise EventInvalid(f"event {number}: {error}" if number else str(error)) from None
-        return ids, [call for group, found in by_group.items() for call in calls_of(group, found)]
+        return [event.id for event, _ in checked], _by_group(checked)
 
     def _receipt(self, call: Call, answer: Any) -> Receipt:
         """What the server answered to publish.lua.
@@ -288,6 +285,15 @@ class Publisher(_Base[redis.Redis]):
         for call in calls:
             self._deliver(call)
         return ids
+
+    def publish_encoded(self, events: Iterable[tuple[Event, bytes]]) -> None:
+        """Publish events with their JSON, as `create_encoded` makes them. They are taken as they are.
+
+        Raises:
+            SpoolFull, QueueFull, QueueUnavailable: as `publish_many`.
+        """
+        for call in _by_group(events):
+            self._deliver(call)
 
     def count_refused(self, number: int = 1) -> None:
         """Count events that were refused, so that the books show them. Never fails."""
@@ -476,6 +482,14 @@ class AsyncPublisher(_Base[redis.asyncio.Redis]):
 #: What a call is repeated after, once: an idle connection may have been closed by a restarted server, and an event that
 #: is sent twice changes nothing. Not after a timeout: the caller would wait twice as long as was asked for.
 _RETRIED = (ConnectionError,)
+
+
+def _by_group(events: Iterable[tuple[Event, bytes]]) -> list[Call]:
+    """The calls that publish these events; those of one group stay in order."""
+    found: dict[str, list[tuple[Event, bytes]]] = {}
+    for event, raw in events:
+        found.setdefault(event.group, []).append((event, raw))
+    return [call for group, some in found.items() for call in calls_of(group, some)]
 
 
 def _connection(seconds: float, retry: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.options import OnlyGroup, checked_group, progress
+from ops.cli.options import UNITS, OnlyGroup, checked_group, progress
 from ops.cli.output import Json, console, examples, print_json, say
 from ops.text import counted, plain
 
@@ -22,8 +22,6 @@ app = typer.Typer(help="Look at events that could not be dealt with; retry or dr
 
 #: Letters that are read at once to be retried, each with its event; and those that one transaction deletes.
 RETRIED_AT_ONCE, DROPPED_AT_ONCE = 50, 500
-#: What an age may be given in, s.
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 #: The largest number that a row can have.
 _LAST = 2**63 - 1

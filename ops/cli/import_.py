@@ -1,23 +1,34 @@
-"""`memlane import`: what agents did before Memlane was there."""
+"""`memlane import`: what was before Memlane was there, or in another Memlane."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.options import checked_group, progress
+from ops.cli.options import checked_group, moment, progress
 from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
-app = typer.Typer(help="Import what agents did before.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from ops.imports import Imported, Progress
+
+app = typer.Typer(help="Import what was before, or an export.", no_args_is_help=True)
+
+#: Lines that are told of what could not be imported; with --json all of them are.
+MOST_TOLD = 20
+
+
+def _group(default: str) -> object:
+    return typer.Option("--group", "-g", show_default=default, help="Put all into this group.")
 
 
 @app.callback()
 def sources() -> None:
-    """Import what agents did before. Importing again changes nothing."""
+    """Import what was before, or an export. Importing again changes nothing."""
 
 
 @app.command("opencode", epilog=examples("memlane import opencode", "memlane import opencode ~/old/opencode.db --json"))
@@ -26,10 +37,7 @@ def opencode(
         Path | None,
         typer.Argument(show_default="OPENCODE_DB, else ~/.local/share/opencode/opencode.db", help="The database."),
     ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option("--group", "-g", show_default="that of each session's folder", help="Put all into this group."),
-    ] = None,
+    group: Annotated[str | None, _group("that of each session's folder")] = None,
     as_json: Json = False,
 ) -> None:
     """Publish the sessions, messages, file writes, errors and completions of an OpenCode database.
@@ -41,16 +49,86 @@ def opencode(
     # Skipped rows are told at the end, not while the bar is drawn.
     logging.getLogger("producers.opencode_db").addHandler(logging.NullHandler())
     name = checked_group(group)
+    _run(lambda told: import_opencode(path, name, told), as_json)
+
+
+@app.command(
+    "claude-code",
+    epilog=examples(
+        "memlane import claude-code",
+        "memlane import claude-code ~/.claude/projects/-home-dev-shop",
+        "memlane import claude-code old.jsonl --group shop --json",
+    ),
+)
+def claude_code(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            show_default="CLAUDE_CONFIG_DIR, else ~/.claude; in there projects",
+            help="A folder of transcripts, or one of them.",
+        ),
+    ] = None,
+    group: Annotated[str | None, _group("that of the folder each session began in")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish what Claude Code's transcripts tell: messages, tool calls, file writes, errors, todos, compactions.
+
+    They are only read, also while Claude Code runs; import again later for what came since.
+    """
+    from ops.imports import import_claude_code
+
+    name = checked_group(group)
+    _run(lambda told: import_claude_code(path, name, told), as_json)
+
+
+@app.command(
+    "git",
+    epilog=examples(
+        "memlane import git",
+        "memlane import git ~/shop --since 365d",
+        "memlane import git ~/shop --branch release --limit 1000 --json",
+    ),
+)
+def git(
+    repository: Annotated[
+        Path, typer.Argument(show_default="this folder's", help="A folder of the repository, or a bare one.")
+    ] = Path(),
+    branch: Annotated[str, typer.Option("--branch", "-b", help="A branch, or any revision.")] = "HEAD",
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only commits since then: 2026-11-21, or how long ago: 365d.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=2**31 - 1, help="Only so many, the newest.")] = None,
+    group: Annotated[str | None, _group("MEMLANE_GROUP, else the repository's")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish the commits of a git repository: message, paths, author as agent; parents before children.
+
+    Nothing that the repository's configuration names is run. A commit that is known already changes nothing.
+    """
+    from ops.imports import import_git
+    from producers.git_log import Range
+
+    name = checked_group(group)
+    chosen = Range(branch, moment(since, "--since"), limit)
+    _run(lambda told: import_git(repository, chosen, name, told), as_json)
+
+
+def _run(importing: Callable[[Progress], Imported], as_json: bool) -> None:
+    """Import with a progress bar, and tell what was done."""
     with progress("importing") as bar:
         task = bar.task_ids[0]
-        result = import_opencode(path, name, lambda done, of: bar.update(task, completed=done, total=of))
+        result = importing(lambda done, of: bar.update(task, completed=done, total=of))
+    for note in result.notes:
+        say(plain(note))
     if as_json:
         print_json(result.as_json())
         return
-    for line in result.skipped:
+    for line in result.skipped[:MOST_TOLD]:
         say(f"skipped {plain(line)}")
+    if len(result.skipped) > MOST_TOLD:
+        say(f"skipped {len(result.skipped):,} in all; --json names each")
     groups = ", ".join(sorted(result.groups)) or "no group"
-    sessions = counted(len(result.sessions), "session")
-    typer.echo(f"published {counted(result.types.total(), 'event')} of {sessions} into {groups}")
+    sessions = f" of {counted(len(result.sessions), 'session')}" if result.sessions else ""
+    typer.echo(f"published {counted(result.types.total(), 'event')}{sessions} into {groups}")
     for type, count in result.types.most_common():
         typer.echo(f"  {count:6,}  {type}")

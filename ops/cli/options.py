@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,14 @@ import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+#: What an age may be given in, s.
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class TimeInvalid(ValueError):
+    """A time that was given can't be understood; the message shows how it may be given."""
+
 
 #: The group a command works on.
 Group = Annotated[
@@ -67,6 +77,26 @@ def stored_path(path: Path) -> str:
     from memory.events import normal_path
 
     return normal_path(Path.cwd().joinpath(path).as_posix(), project_root().as_posix())
+
+
+def moment(given: str | None, option: str) -> datetime | None:
+    """A time as the user gave it: `2026-11-21`, `2026-11-21T10:00`, with an offset or else in UTC; or how long ago,
+    as in `30d`, `12h`, `30m` or `45s`. None if none was given.
+
+    Raises:
+        TimeInvalid: it is none of these.
+    """
+    if given is None:
+        return None
+    if ago := re.fullmatch(r"([0-9]{1,9})([smhd])", given):
+        return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * UNITS[ago[2]])
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError:
+        raise TimeInvalid(
+            f"{option} is {given[:80]!r}: a time as 2026-11-21 or 2026-11-21T10:00Z, or how long ago, as 30d or 12h"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class CommandLine:
             [MEMLANE, *arguments],
             input=stdin,
             cwd=folder or self.folder,
-            env=environment(self.home, **self.environ, **environ),
+            env=environment(self.home, **(self.environ | environ)),
             capture_output=True,
             timeout=PATIENCE,
             check=False,

@@ -1,0 +1,76 @@
+"""Importing the history of a repository, and Claude Code's transcripts, as a user does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from producers.git_log import id_of
+from tests.acceptance.command import CommandLine, lines
+from tests.git_repositories import commit, git, repository
+
+TRANSCRIPTS = Path(__file__).parents[1] / "recordings" / "claude-code"
+
+
+def test_history_of_a_repository(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    shop = repository(tmp_path / "shop")
+    commit(shop, "Count in UTC, never in local time", {"src/limiter.py": "1"})
+    sha = commit(shop, "Add a cart", {"src/cart.py": "1"})
+    said = memlane("import", "git", str(shop))
+    assert (said.code, said.err) == (0, "")
+    assert said.out == f"published 2 events into {group}\n       2  vcs.commit\n"
+    books = memlane.books(group)
+    assert (books.recorded, books.duplicates) == (2, 0)
+    (item,) = memlane("recall", "does the limiter use local time?", "--json").json["items"]
+    assert (item["type"], item["agent"]) == ("vcs.commit", "Ann")
+
+    # An agent that saw the commit being made tells of the same event.
+    event = {"type": "vcs.commit", "id": id_of(sha, group), "data": {"sha": sha, "message": "Add a cart"}}
+    assert memlane("publish", "--stdin", stdin=lines(event)).code == 0
+    commit(shop, "Fix the cart", {"src/cart.py": "2"})
+    answer = memlane("import", "git", str(shop), "--limit", "2", "--json").json
+    assert (answer["published"], answer["source"], answer["sessions"]) == (2, str(shop), 0)
+    books = memlane.books(group)
+    assert (books.recorded, books.duplicates) == (3, 2)
+
+
+def test_group_is_the_repositorys(memlane: CommandLine, tmp_path: Path) -> None:
+    shop = repository(tmp_path / "shop")
+    commit(shop, "one", {"a": "1"})
+    git(shop, "clone", "-q", "--depth", "1", f"file://{shop}", str(tmp_path / "clone"))
+    ended = memlane("import", "git", "--json", folder=tmp_path / "clone", MEMLANE_GROUP="")
+    (name,) = ended.json["groups"]
+    assert name.startswith("clone-")
+    assert "shallow" in ended.err
+    assert ended.json["notes"] == [ended.err.removeprefix("memlane: ").strip()]
+
+
+def test_what_is_no_repository(memlane: CommandLine, tmp_path: Path) -> None:
+    memlane("import", "git", "gone").failed("there is no folder")
+    memlane("import", "git").failed("not a git repository")
+    shop = repository(tmp_path / "shop")
+    memlane("import", "git", str(shop)).failed("no commit yet")
+    memlane("import", "git", str(shop), "--since", "yesterday").failed("--since", "2026-11-21", "30d")
+
+
+def test_transcripts_twice(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    arguments = ("import", "claude-code", str(TRANSCRIPTS), "--group", group)
+    said = memlane(*arguments)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"published 28 events of 2 sessions into {group}\n")
+    assert "       4  file.write\n" in said.out
+    assert memlane.books(group).recorded == 28
+    answer = memlane(*arguments, "--json").json
+    assert (answer["published"], answer["sessions"], answer["skipped"]) == (28, 2, [])
+    books = memlane.books(group)
+    assert (books.recorded, books.duplicates) == (28, 28)
+    (item, *_) = memlane("recall", "which test of the cart failed with two tabs?", "--json").json["items"]
+    assert "test_two_tabs" in item["text"]
+    memlane("import", "claude-code", str(tmp_path / "gone")).failed("no Claude Code transcripts", "CLAUDE_CONFIG_DIR")
+
+
+def test_lines_that_are_no_rows_are_named(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text("broken\n" * 30)
+    said = memlane("import", "claude-code", str(tmp_path / "s.jsonl"), "--group", group)
+    assert said.code == 0
+    assert said.err.startswith("memlane: skipped s.jsonl line 1: no JSON object\n")
+    assert said.err.endswith("memlane: skipped 30 in all; --json names each\n")
