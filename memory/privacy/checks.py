@@ -125,7 +125,7 @@ class Checks:
         value = value.replace("-", "+").replace("_", "/").rstrip("=")
         try:
             raw = binascii.a2b_base64(value + "=" * (-len(value) % 4))
-        except binascii.Error:
+        except ValueError:  # not base64, or not ASCII
             return False
         _, colon, password = raw.partition(b":")
         return bool(colon and password) and all(byte >= 32 and byte != 127 for byte in raw)
