@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from memory.calling import call
+from memory.hook_event import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class CompactionEngine:
             TypeError: it is no strategy.
         """
         if not isinstance(strategy, CompactionStrategy):
-            raise TypeError(f"register_strategy takes a CompactionStrategy, not a {type(strategy).__name__}")
+            raise TypeError(f"register_strategy takes a CompactionStrategy, not {kind_of(strategy)}")
         self.strategies.append(strategy)
 
     def decide(self, context: Mapping[str, Any]) -> Decision:

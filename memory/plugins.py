@@ -13,6 +13,7 @@ commas are allowed. A module named again keeps its place, and its later configur
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -28,10 +29,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from memory.hook_event import kind_of
 from memory.plugin_adapter import MemoryPluginAdapter, MemoryPluginHook
 
 #: Group of the entry points of installed plugins.
 GROUP = "memlane.plugins"
+#: The file in which OpenCode is configured.
+OPENCODE = "opencode.json"
 #: What a module must offer one of.
 OFFERS = "register_plugin(adapter, config) or create_plugin(config)"
 
@@ -47,10 +51,24 @@ class Loaded:
     module: str
     #: "entry point NAME", or the path of the configuration file: where its configuration comes from.
     source: str
-    #: Names of the hooks that it registered.
+    #: Names of its hooks.
     hooks: tuple[str, ...]
     #: Why it was skipped: its file, and what is wrong.
     error: str = ""
+    #: Names of the hooks in whose place another plugin has put its own.
+    replaced: tuple[str, ...] = ()
+    #: Whether workers load it, too.
+    in_workers: bool = True
+
+    def problem(self) -> str:
+        """What there is to say of it: that it was skipped and why, or which of its hooks don't run. Else empty."""
+        if self.error:
+            # A message of the file's own, or of the module's, names that file already.
+            what = f"{self.module}, named by {self.source}," if self.module else self.source
+            return f"{what} was skipped: {self.error.removeprefix(f'{self.source}: ')}"
+        if self.replaced:
+            return f"{self.module}: another plugin's hooks replace {', '.join(self.replaced)}: give them other names"
+        return ""
 
 
 class PluginInvalid(Exception):
@@ -71,6 +89,7 @@ class _Named:
     folder: Path | None = None
     file: Path | None = None
     error: str = ""
+    in_workers: bool = True
 
     def is_of(self, other: _Named) -> bool:
         """Whether both name the same module."""
@@ -94,23 +113,33 @@ def load(adapter: MemoryPluginAdapter, *, home: Path, project_root: Path | None 
     Returns:
         What became of each plugin, in the order in which they were loaded.
     """
-    files = [home / "config.json"]
-    if project_root is not None:
-        files += [project_root / "opencode.json", project_root / ".memlane.json"]
+    own = [] if project_root is None else [project_root / OPENCODE, project_root / ".memlane.json"]
+    configured = list(_configured(home / "config.json"))
+    configured += [replace(named, in_workers=False) for file in own for named in _configured(file)]
     plugins = _installed()
-    for named in (named for file in files for named in _configured(file)):
+    for named in configured:
         again = [place for place, known in enumerate(plugins) if named.is_of(known)]
         for place in again:
             # How it is found stays: an entry point may name a callable.
             plugins[place] = replace(plugins[place], module=named.module, source=named.source, config=named.config)
         if not again:
             plugins.append(named)
-    return [_loaded(adapter, named) for named in plugins]
+    found = [_loaded(adapter, named) for named in plugins]
+    last = {id(hook) for _, hook in _hooks(adapter)}
+    return [
+        replace(
+            one,
+            hooks=tuple(name for name, hook in registered if id(hook) in last),
+            replaced=tuple(name for name, hook in registered if id(hook) not in last),
+        )
+        for one, registered in found
+    ]
 
 
-def _loaded(adapter: MemoryPluginAdapter, named: _Named) -> Loaded:
+def _loaded(adapter: MemoryPluginAdapter, named: _Named) -> tuple[Loaded, list[tuple[str, MemoryPluginHook]]]:
+    """What became of a plugin, and the hooks that it has registered."""
     if named.error:
-        return Loaded(named.module, named.source, (), named.error)
+        return Loaded(named.module, named.source, (), named.error, in_workers=named.in_workers), []
     before = {id(hook) for _, hook in _hooks(adapter)}
     try:
         with adapter.all_or_nothing():
@@ -119,8 +148,10 @@ def _loaded(adapter: MemoryPluginAdapter, named: _Named) -> Loaded:
         raise
     except BaseException as error:
         # SystemExit and others too: a plugin may end neither the agent nor a worker.
-        return Loaded(named.module, named.source, (), _explained(error, named.file))
-    return Loaded(named.module, named.source, tuple(name for name, hook in _hooks(adapter) if id(hook) not in before))
+        error_text = _explained(error, named.file)
+        return Loaded(named.module, named.source, (), error_text, in_workers=named.in_workers), []
+    loaded = Loaded(named.module, named.source, (), in_workers=named.in_workers)
+    return loaded, [one for one in _hooks(adapter) if id(one[1]) not in before]
 
 
 def _hooks(adapter: MemoryPluginAdapter) -> Iterator[tuple[str, MemoryPluginHook]]:
@@ -141,7 +172,7 @@ def _register(adapter: MemoryPluginAdapter, found: Any, config: dict[str, Any]) 
     elif callable(create):
         hooks = _plain(create(config), "create_plugin")
         if not isinstance(hooks, Iterable):
-            raise PluginInvalid(f"create_plugin must return a list of hooks, not a {type(hooks).__name__}")
+            raise PluginInvalid(f"create_plugin must return a list of hooks, not {kind_of(hooks)}")
         for hook in hooks:
             adapter.register_hook(hook)
     else:
@@ -211,21 +242,37 @@ def _configured(file: Path) -> Iterator[_Named]:
         found = json.loads(without_comments(file.read_text(encoding="utf-8-sig")))
     except FileNotFoundError:
         return
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        yield _Named("", source, error=f"{file}: can't be read: {error.strerror}")
+        return
+    except (ValueError, RecursionError) as error:
         yield _Named("", source, error=f"{file}: can't be read as JSON: {error}")
         return
     for where, name in (("the file", "memory"), ("memory", "plugins")):
         if not isinstance(found, dict):
-            yield _Named("", source, error=f"{file}: {where} must be an object, not a {type(found).__name__}")
+            yield _Named("", source, error=f"{file}: {where} must be an object, not {kind_of(found)}")
             return
         if found.get(name) is None:
+            if instead := _misspelt(file, name, found):
+                yield _Named("", source, error=f'{file}: {where} has {instead}: plugins are named by "memory.plugins"')
             return
         found = found[name]
     if not isinstance(found, list):
-        yield _Named("", source, error=f"{file}: memory.plugins must be a list, not a {type(found).__name__}")
+        yield _Named("", source, error=f"{file}: memory.plugins must be a list, not {kind_of(found)}")
         return
     for number, entry in enumerate(found):
         yield _entry(file, f"{file}: memory.plugins[{number}]", entry)
+
+
+def _misspelt(file: Path, name: str, found: dict[str, Any]) -> str:
+    """The key that was probably meant to be `name`; empty if there is none. OpenCode's own file has keys like these."""
+    if name == "memory" and file.name == OPENCODE:
+        return ""
+    meant = {name, "plugins"}
+    return next(
+        (json.dumps(key) for key in found if key != name and difflib.get_close_matches(key.lower(), meant, cutoff=0.8)),
+        "",
+    )
 
 
 def _entry(file: Path, where: str, entry: Any) -> _Named:
@@ -234,7 +281,7 @@ def _entry(file: Path, where: str, entry: Any) -> _Named:
         return _Named("", str(file), error=f'{where} must look like {{"module": "my_plugin", "config": {{}}}}')
     config = entry.get("config") or {}
     if not isinstance(config, dict):
-        return _Named(module, str(file), error=f"{where}.config must be an object, not a {type(config).__name__}")
+        return _Named(module, str(file), error=f"{where}.config must be an object, not {kind_of(config)}")
     named = _Named(module, str(file), config)
     try:
         return _located(named, file.parent)
@@ -309,6 +356,10 @@ def _explained(error: BaseException, file: Path | None) -> str:
     except Exception:
         message = ""
     what = message if isinstance(error, PluginInvalid) else f"{type(error).__name__}: {message}".removesuffix(": ")
+    if isinstance(error, ModuleNotFoundError):
+        what += f" (looked for beside the file that names it, and among what is installed for {sys.executable})"
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f"{file}:{error.lineno}: SyntaxError: {error.msg}"
     if file is None:
         return what
     frames = traceback.extract_tb(error.__traceback__)

@@ -19,6 +19,7 @@ from typing import Any
 
 from memory import lua
 from memory.events import Event
+from memory.hook_run import failed
 from memory.ledger import cursors
 from memory.ledger.log import read
 from memory.plugin_adapter import MemoryPluginAdapter, MemoryPluginHook, PluginContext, PluginResult
@@ -70,8 +71,8 @@ class Hooks:
         #: What was loaded, and what was skipped and why.
         self.loaded: list[Loaded] = load(self.adapter, home=home)
         for one in self.loaded:
-            if one.error:
-                log.error("plugin was skipped module=%s source=%s: %s", one.module, one.source, one.error)
+            if problem := one.problem():
+                log.error("plugin: %s", problem)
         self._loop = _Loop()
 
     def run(self, events: Iterable[Event], seqs: Iterable[int]) -> int:
@@ -107,9 +108,9 @@ class Hooks:
             if result is None:
                 self._loop.leave()
                 self._loop = _Loop()
-                result = PluginResult(False, f"{hook.name}: took longer than {seconds:g} s")
+                result = failed(hook, f"took longer than {seconds:g} s, and blocks its event loop")
             if not result.success:
-                log.warning("hook failed name=%s event=%s", hook.name, event.id)
+                log.warning("hook failed name=%s event=%s reason=%r", hook.name, event.id, result.reason)
             results.append((result, hook))
         return results
 
@@ -180,7 +181,7 @@ async def _alone(hook: MemoryPluginHook, context: PluginContext, seconds: float)
         async with asyncio.timeout(seconds):
             result = await hook.execute(context)
     except TimeoutError:
-        result = PluginResult(False, f"{hook.name}: took longer than {seconds:g} s")
+        result = failed(hook, f"took longer than {seconds:g} s")
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     return result

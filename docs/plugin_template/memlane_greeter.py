@@ -1,6 +1,6 @@
 """A plugin for Memlane: greets sessions, and counts what is written in them."""
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from memory.plugin_adapter import FunctionBasedHook, HookEvent, MemoryPluginAdapter, MemoryPluginHook, PluginContext
@@ -17,7 +17,7 @@ class Greeter(MemoryPluginHook):
 
     @property
     def name(self) -> str:
-        return "greeter"
+        return "greeter.hello"
 
     @property
     def trigger_event(self) -> str:
@@ -28,11 +28,12 @@ class Greeter(MemoryPluginHook):
 
 
 class Writes:
-    """Counts how often each file was written. The same event may come twice to a worker, so its id is looked at."""
+    """Counts how often each file was written, since this process started. The same event may come to a worker a second
+    time, soon after the first, so the last ids are kept."""
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
-        self._seen: set[str] = set()
+        self._seen: deque[str] = deque(maxlen=1_000)
 
     def __call__(self, context: PluginContext) -> dict[str, Any]:
         path, event = context.metadata.get("path"), context.metadata.get("event_id")
@@ -40,7 +41,7 @@ class Writes:
             return {"success": False, "error": "a file.write without a path"}
         if event is None or event not in self._seen:
             self.count[path] += 1
-            self._seen.add(event or "")
+            self._seen.append(event or "")
         return {"path": path, "writes": self.count[path]}
 
 
@@ -48,4 +49,4 @@ def register_plugin(adapter: MemoryPluginAdapter, config: dict[str, Any] | None 
     """Memlane calls this once a process, with what the configuration says under "config"."""
     config = config or {}
     adapter.register_hook(Greeter(greeting=config.get("greeting", "Hello")))
-    adapter.register_hook(FunctionBasedHook("writes", HookEvent.FILE_WRITE, Writes()))
+    adapter.register_hook(FunctionBasedHook("greeter.writes", HookEvent.FILE_WRITE, Writes()))

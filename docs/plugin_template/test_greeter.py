@@ -21,7 +21,7 @@ def test_a_session_is_greeted() -> None:
     result = triggered(HookEvent.ON_SESSION_START, {}, adapter)
 
     assert result.success
-    assert result.message == "greeter: Good morning, ada"
+    assert result.message == "greeter.hello: Good morning, ada"
 
 
 def test_an_event_that_comes_twice_counts_once() -> None:

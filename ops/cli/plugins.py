@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from typing import Annotated, Any
+import os
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ops.cli.options import project_root
 from ops.cli.output import Json, console, examples, print_json, say
 from ops.text import plain
+
+if TYPE_CHECKING:
+    from memory.plugin_adapter import MemoryPluginAdapter
+    from memory.plugins import Loaded
 
 app = typer.Typer(help="Look at the hooks of plugins, and try them.", no_args_is_help=True)
 
@@ -20,15 +28,24 @@ def list_(as_json: Json = False) -> None:
     """List the plugins that are found from this folder, and their hooks, in the order in which they run.
 
     Workers run those that are installed or named in the home's config.json; what a project names runs in its agents.
+    What was skipped, and why, is said on stderr; the exit code is 0 all the same.
     """
     from rich.table import Table
     from rich.text import Text
 
-    adapter, loaded = _loaded()
+    with redirect_stdout(sys.stderr):  # plugins may print
+        adapter, loaded = _loaded()
     hooks = adapter.list_registered_hooks()
     if as_json:
         plugins = [
-            {"module": one.module, "source": one.source, "hooks": list(one.hooks), "error": one.error or None}
+            {
+                "module": one.module,
+                "source": one.source,
+                "workers": one.in_workers,
+                "hooks": list(one.hooks),
+                "replaced": list(one.replaced),
+                "error": one.error or None,
+            }
             for one in loaded
         ]
         print_json({"plugins": plugins, "events": hooks})
@@ -37,14 +54,24 @@ def list_(as_json: Json = False) -> None:
         typer.echo("no plugins: docs/plugins.md says how to name one")
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("plugin", "named by", "runs in", "hooks"):
+        table.add_column(heading, overflow="fold")
+    for one in loaded:
+        if not one.error:
+            runs_in = "agents, workers" if one.in_workers else "agents"
+            cells = (one.module, one.source, runs_in, ", ".join(one.hooks) or "-")
+            table.add_row(*(Text(plain(cell)) for cell in cells))
+    if table.row_count:
+        console().print(table)
+    table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("event", no_wrap=True)
     table.add_column("hooks", overflow="fold")
     for event, names in hooks.items():
-        table.add_row(Text(event), Text(plain(", ".join(names))))
-    console().print(table)
-    for one in loaded:
-        if one.error:
-            say(plain(f"{one.module} was skipped, named by {one.source}: {one.error}"))
+        table.add_row(Text(plain(event)), Text(plain(", ".join(names))))
+    if table.row_count:
+        console().print()
+        console().print(table)
+    _say_problems(loaded)
 
 
 @app.command(
@@ -70,31 +97,51 @@ def run(
 
     logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    adapter, loaded = _loaded()
-    for one in loaded:
-        if one.error:
-            say(plain(f"{one.module} was skipped, named by {one.source}: {one.error}"))
     given = parse_object(data, "data")
-    metadata: dict[str, Any] = {"session_id": session, "project_root": str(project_root()), **given}
-    context = PluginContext(session, project_root(), user, metadata=metadata)
-    names = [hook.name for hook in adapter.hooks(event)]
-    results = asyncio.run(adapter.trigger(event, context))
+    with redirect_stdout(sys.stderr):  # plugins may print
+        adapter, loaded = _loaded()
+        _say_problems(loaded)
+        metadata: dict[str, Any] = {"session_id": session, "project_root": str(project_root()), **given}
+        context = PluginContext(session, project_root(), user, metadata=metadata)
+        names = [hook.name for hook in adapter.hooks(event)]
+        loop = asyncio.new_event_loop()
+        results = loop.run_until_complete(adapter.trigger(event, context))
     if as_json:
         answers = [
-            {"hook": name, "success": result.success, "message": result.message}
+            {"hook": name, "success": result.success, "message": result.message, "data": _shown(result.data)}
             for name, result in zip(names, results, strict=True)
         ]
         print_json({"event": event, "results": answers})
     else:
         for result in results:
             typer.echo(f"{'done  ' if result.success else 'failed'}  {plain(result.message)}")
+            if result.success and set(result.data) - {"message"}:
+                typer.echo(f"        {plain(json.dumps(_shown(result.data), ensure_ascii=False))}")
     if not results:
         say(f"no hook waits for {event!r}: `memlane plugins list` shows what they wait for")
-    if not results or not all(result.success for result in results):
+    failed = not results or not all(result.success for result in results)
+    if any(not task.done() for task in asyncio.all_tasks(loop)):
+        # What goes on although it was cancelled would keep a loop that is closed in order from ever closing.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(failed))
+    loop.close()
+    if failed:
         raise typer.Exit(1)
 
 
-def _loaded() -> Any:
+def _shown(data: dict[str, Any]) -> Any:
+    """A hook's data as JSON has it; what JSON can't hold, as text."""
+    return json.loads(json.dumps(data, default=str, skipkeys=True))
+
+
+def _say_problems(loaded: list[Loaded]) -> None:
+    for one in loaded:
+        if problem := one.problem():
+            say(plain(problem))
+
+
+def _loaded() -> tuple[MemoryPluginAdapter, list[Loaded]]:
     """The adapter with all plugins that are found from here, and what became of each."""
     from memory.plugin_adapter import MemoryPluginAdapter
     from memory.plugins import load

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from memory.ledger import Ledger, LedgerUnavailable
 from memory.settings import NotConfigured, settings
 from ops import clients
-from ops.doctor import flow, losses, machine, servers
+from ops.doctor import flow, losses, machine, plugins, servers
 from ops.doctor.finding import Finding, failure
 from ops.home import Home
 from ops.status import look
@@ -21,6 +21,7 @@ def examine() -> Iterator[Finding]:
     yield from machine.home()
     yield from machine.stack()
     yield from losses.spools()
+    yield from plugins.plugins()
     yield from servers.graph()
     with ExitStack() as opened:
         ledger: Ledger | None = None
@@ -40,6 +41,7 @@ def examine() -> Iterator[Finding]:
                     yield from flow.stages(queue, ledger, status, served)
                     yield from flow.books(status)
                     yield from losses.lost(status)
+                    yield from plugins.hooks(status)
         except (NotConfigured, QueueUnknown) as error:
             yield failure("queue server", str(error), "nothing can be published, recorded or asked without it")
         except QueueUnavailable as error:

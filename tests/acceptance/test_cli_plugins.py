@@ -93,3 +93,64 @@ def test_hooks_that_fail_and_events_that_nobody_waits_for(project: CommandLine) 
     assert (nobody.code, nobody.out) == (1, "")
     assert "no.such.event" in nobody.err
     assert project("plugins", "run", "on_session_start", "--data", "[]").code == 1
+
+
+ODD = """
+import asyncio
+from memory.plugin_adapter import FunctionBasedHook
+
+print("being loaded")
+
+async def stubborn(context):
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+def prints(context):
+    print("running")
+    return {"seen": context.session_id, "odd": {1, }}
+
+def create_plugin(config):
+    return [FunctionBasedHook("stubborn", "odd", stubborn, timeout=0.1), FunctionBasedHook("greeter", "odd", prints)]
+"""
+
+
+def test_a_hook_that_never_ends_and_one_that_prints(project: CommandLine) -> None:
+    """Given a hook that goes on although it is cancelled, and a plugin that prints. If they are run, I expect the results
+    nevertheless, and on stdout nothing else."""
+    (project.folder / "odd.py").write_text(ODD)
+    name(project.folder, {}, "./odd.py")
+    ran = project("plugins", "run", "odd", "--json")
+    assert ran.code == 1
+    first, second = ran.json["results"]
+    assert "goes on although it was cancelled" in first["message"]
+    assert (second["success"], second["data"]) == (True, {"seen": "manual", "odd": "{1}"})
+    assert "running" in ran.err
+    assert project("plugins", "list", "--json").code == 0
+
+
+def test_a_hook_that_another_plugin_has_replaced_is_named(project: CommandLine) -> None:
+    (project.folder / "second.py").write_text(PLUGIN)
+    name(project.folder, {}, "./second.py")
+    listed = project("plugins", "list", "--json").json["plugins"]
+    assert [(one["hooks"], one["replaced"], one["workers"]) for one in listed] == [
+        ([], ["greeter"], False),
+        (["greeter"], [], False),
+    ]
+    assert "replace greeter" in project("plugins", "list").err
+
+
+def test_a_key_that_is_misspelt_is_named(project: CommandLine) -> None:
+    (project.folder / ".memlane.json").write_text(json.dumps({"memory": {"plugin": []}}))
+    assert '.memlane.json was skipped: memory has "plugin"' in project("plugins", "list").err
+
+
+def test_doctor_says_which_plugins_workers_cannot_load(project: CommandLine) -> None:
+    project.home.mkdir()
+    (project.home / "config.json").write_text(json.dumps({"memory": {"plugins": [{"module": "no_such_module"}]}}))
+    findings = project("doctor", "--json").json["findings"]
+    said = [one["message"] for one in findings if one["check"] == "plugins"]
+    assert len(said) == 1
+    assert "no_such_module" in said[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-import memory.plugin_adapter as plugin_adapter
+from memory import hook_run
 from memory.compaction_engine import CompactionEngine, TokenCount
 from memory.events import ALIASES, DATA
 from memory.plugin_adapter import (
@@ -30,7 +31,7 @@ CONTEXT = PluginContext("s1", project_root=Path("/home/dev/shop"), user_id="u1",
 SHORT = 0.05
 
 
-def hook(func: Callable[[PluginContext], Any], name: str = "hook", timeout: float = 30.0) -> MemoryPluginHook:
+def hook(func: Callable[[PluginContext], Any], name: str = "hook", timeout: float | None = 30.0) -> MemoryPluginHook:
     return FunctionBasedHook(name, HookEvent.ON_SESSION_START, func, timeout)
 
 
@@ -127,7 +128,7 @@ released = threading.Event()
 
 @pytest.fixture(autouse=True)
 def _release(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(plugin_adapter, "GRACE_SECONDS", SHORT)
+    monkeypatch.setattr(hook_run, "GRACE_SECONDS", SHORT)
     released.clear()
     yield
     released.set()
@@ -145,11 +146,11 @@ def _release(monkeypatch: pytest.MonkeyPatch) -> Any:
         (raises_what_cannot_be_said, "Unspeakable"),
         (sleeps, f"took longer than {SHORT} s"),
         (sleeps_plainly, f"took longer than {SHORT} s"),
-        (does_not_give_way, f"took longer than {SHORT} s"),
+        (does_not_give_way, f"took longer than {SHORT} s, and goes on although it was cancelled"),
         (says_it_is_cancelled, "was cancelled"),
         (cancels_itself, "was cancelled"),
         (times_out_within, "TimeoutError"),
-        (returns_garbage, "returned a list, and not a dictionary"),
+        (returns_garbage, "returned what is no dictionary, but of type list"),
         (spoils_its_context, "ValueError: spoilt"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -183,12 +184,35 @@ def test_a_hook_that_misbehaves_stops_neither_others_nor_the_caller(
     assert took < 1
 
 
-@pytest.mark.parametrize("timeout", ["soon", None, object()])
-def test_a_timeout_that_is_no_number_of_seconds_fails_that_hook_or_is_none(timeout: Any) -> None:
-    """If it is None, there is no limit; else the hook fails, and nothing of it runs on."""
-    results = triggered(adapter_of(hook(lambda _: {}, timeout=timeout), hook(lambda _: {}, "last")))
+@pytest.mark.parametrize("timeout", ["soon", 0, -1, float("nan")])
+def test_a_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
+    with pytest.raises(TypeError, match=r"FunctionBasedHook\.timeout must be seconds above zero"):
+        adapter_of(hook(lambda _: {}, timeout=timeout))
 
-    assert [result.success for result in results] == [timeout is None, True]
+
+def test_a_hook_without_a_timeout_takes_as_long_as_it_likes() -> None:
+    assert [result.success for result in triggered(adapter_of(hook(lambda _: {}, timeout=None)))] == [True]
+
+
+def test_a_coroutine_that_blocks_past_its_time_has_failed() -> None:
+    async def blocks(_: PluginContext) -> dict[str, Any]:
+        released.wait(3 * SHORT)  # nothing can interrupt that
+        return {}
+
+    [result] = triggered(adapter_of(hook(blocks, timeout=SHORT)))
+
+    assert not result.success
+    assert "blocks the event loop" in result.message
+
+
+def test_why_a_hook_failed_is_told_without_what_it_was_given() -> None:
+    async def tells(context: PluginContext) -> None:
+        raise ValueError(f"no such limit: {context.metadata['limit']}")
+
+    reasons = [result.reason for result in triggered(adapter_of(hook(tells), hook(lambda _: {"success": False}, "b")))]
+
+    assert re.fullmatch(r"ValueError in test_plugin_adapter\.py:\d+", reasons[0])
+    assert reasons[1] == "reported a failure"
 
 
 def test_a_hook_that_runs_over_its_time_may_clean_up() -> None:

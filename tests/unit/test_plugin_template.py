@@ -63,11 +63,11 @@ def test_once_installed_it_is_found(template: Path, tmp_path: Path) -> None:
     )  # fmt: skip
 
     found = json.loads(run(tmp_path, "-c", LOAD, str(home), path=installed))
-    assert found["loaded"] == [["memlane_greeter", "entry point greeter", ["greeter", "writes"], ""]]
+    assert found["loaded"] == [["memlane_greeter", "entry point greeter", ["greeter.hello", "greeter.writes"], ""]]
     assert found["greeting"] == ["Hello"]
 
     named = {"module": "memlane_greeter", "config": {"greeting": "Salut"}}
     (home / "config.json").write_text(json.dumps({"memory": {"plugins": [named]}}))
     found = json.loads(run(tmp_path, "-c", LOAD, str(home), path=installed))
-    assert found["loaded"] == [["memlane_greeter", str(home / "config.json"), ["greeter", "writes"], ""]]
+    assert found["loaded"] == [["memlane_greeter", str(home / "config.json"), ["greeter.hello", "greeter.writes"], ""]]
     assert found["greeting"] == ["Salut"]
