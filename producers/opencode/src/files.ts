@@ -8,13 +8,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-const PLACES = [new URL("../shared/", import.meta.url), new URL("../../../memory/", import.meta.url)];
+const PACKED = new URL("../shared/", import.meta.url);
+// Where this package was packed, the other place is in somebody's project.
+const PLACE = existsSync(PACKED) ? PACKED : new URL("../../../memory/", import.meta.url);
 
 /** Text of a shared file, by its path in `memory/`, such as `lua/publish.lua`. Throws if it isn't there. */
 export function shared(path: string): string {
-  for (const place of PLACES) {
-    const file = fileURLToPath(new URL(path, place));
-    if (existsSync(file)) return readFileSync(file, "utf8");
-  }
-  throw new Error(`${path} is missing beside the Memlane plugin: install it again`);
+  const file = fileURLToPath(new URL(path, PLACE));
+  if (!existsSync(file)) throw new Error(`${file} is missing: install the Memlane plugin again`);
+  return readFileSync(file, "utf8");
 }

@@ -10,7 +10,9 @@
 import { shared } from "./files.ts";
 import { put } from "./json.ts";
 import { flattened } from "./privacy/flat.ts";
-import { type Active, lowered, type Name, type RuleFile, Rules, type Span } from "./privacy/rules.ts";
+import type { Searched, Span } from "./privacy/rule.ts";
+import { type Active, type Name, type RuleFile, Rules } from "./privacy/rules.ts";
+import { lowered } from "./privacy/runs.ts";
 
 /** What stands where private text was. */
 export const PRIVATE = "[private]";
@@ -36,11 +38,9 @@ function rules(): Rules {
 
 /** The text without its secrets and private parts. */
 export function redactText(text: string): string {
-  const flat = flattened(text);
-  const searched = flat?.text ?? text;
-  const low = lowered(searched);
-  const active = rules().active(searched, low);
-  const isPrivate = mayBePrivate(low);
+  const searched = prepared(text);
+  const active = rules().active(searched);
+  const isPrivate = mayBePrivate(searched);
   return active.length > 0 || isPrivate ? new Redaction(active, isPrivate).text(text) : text;
 }
 
@@ -53,21 +53,23 @@ export function redact(value: unknown): unknown {
   const strings: string[] = [];
   const keys: string[] = [];
   const deep = collect(value, strings, keys, 0);
-  const whole = [...strings, ...keys].join(BETWEEN);
-  const flat = flattened(whole);
-  const text = flat?.text ?? whole;
-  const low = lowered(text);
-  const active = rules().active(text, low);
-  const isPrivate = mayBePrivate(low);
+  const searched = prepared([...strings, ...keys].join(BETWEEN));
+  const active = rules().active(searched);
+  const isPrivate = mayBePrivate(searched);
   const found =
     deep ||
     isPrivate ||
-    (active.length > 0 &&
-      (rules().spans(text, low, active, flat).length > 0 || keys.some((key) => named(key) !== null)));
+    (active.length > 0 && (rules().spans(searched, active).length > 0 || keys.some((key) => named(key) !== null)));
   return found ? new Redaction(active, isPrivate).value(value, 0) : value;
 }
 
-function mayBePrivate(low: string): boolean {
+function prepared(text: string): Searched {
+  const flat = flattened(text);
+  const searched = flat?.text ?? text;
+  return { text: searched, low: lowered(searched), flat };
+}
+
+function mayBePrivate({ low }: Searched): boolean {
   return low.includes("private") && low.includes("<");
 }
 
@@ -108,23 +110,21 @@ class Redaction {
   }
 
   text(original: string): string {
-    const flat = flattened(original);
-    const start = flat?.text ?? original;
-    let text = start;
-    let low = lowered(text);
-    if (this.#isPrivate && low.includes("private")) {
-      text = withoutPrivate(text);
-      if (text !== start) low = lowered(text);
+    let searched = prepared(original);
+    const { text: before, flat } = searched;
+    if (this.#isPrivate && searched.low.includes("private")) {
+      const text = withoutPrivate(before);
+      if (text !== before) searched = { text, low: lowered(text), flat };
     }
     let active = this.#active;
     for (let round = 0; round < ROUNDS; round++) {
-      const spans = rules().spans(text, low, active, flat);
+      const spans = rules().spans(searched, active);
       if (spans.length === 0) break;
-      text = replaced(text, spans);
-      low = lowered(text);
-      active = rules().active(text, low);
+      const text = replaced(searched.text, spans);
+      searched = { text, low: lowered(text), flat };
+      active = rules().active(searched);
     }
-    return text === start ? original : (flat?.restored(text) ?? text);
+    return searched.text === before ? original : (flat?.restored(searched.text) ?? searched.text);
   }
 
   value(value: unknown, level: number): unknown {

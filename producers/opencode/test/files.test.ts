@@ -7,5 +7,5 @@ test("shared files are found in the source tree", () => {
 });
 
 test("a missing one is named", () => {
-  expect(() => shared("lua/none.lua")).toThrow("lua/none.lua is missing");
+  expect(() => shared("lua/none.lua")).toThrow("none.lua is missing");
 });
