@@ -36,7 +36,7 @@ check: $(READY) $(NODE_READY) ## linters, types, import rules
 	$(BIN)/lint-imports
 	cd $(OPENCODE) && npm run check --silent
 
-bench: $(READY) ## measure, side by side with what one would use instead
+bench: $(READY) $(NODE_READY) ## measure, side by side with what one would use instead
 	$(BIN)/python -m bench
 
 lock: ## pin the dependencies of pyproject.toml anew (needs uv)

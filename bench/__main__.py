@@ -26,6 +26,7 @@ BOUNDS = (
     (("recall", "paths_20", "p99"), 2_000.0, "most"),
     (("globs", "ratio"), 2.0, "most"),
     *((("privacy", "kinds", kind, "memlane"), 50.0, "most") for kind in ("prose", "code", "diff", "log")),
+    *((("privacy", "kinds", kind, "typescript_ratio"), 3.0, "most") for kind in ("prose", "code", "diff", "log")),
     (("graph", "times_graphiti_1024"), 5.0, "least"),
     (("plugins", "coroutine", "p50"), 200.0, "most"),
     (("away", "worst_p99"), 50_000.0, "most"),
@@ -126,16 +127,17 @@ def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) 
 
 def redaction(out: Console, found: dict[str, Any]) -> None:
     table = Table(box=None)
-    for column in ("", "µs/KB", "all patterns, µs/KB", "times"):
+    for column in ("", "µs/KB", "all patterns, µs/KB", "times", "TypeScript, µs/KB"):
         table.add_column(column, justify="left" if not column else "right")
     for kind, figures in found["kinds"].items():
-        table.add_row(kind, *(f"{figures[name]:,.1f}" for name in ("memlane", "naive", "times")))
+        table.add_row(kind, *(f"{figures[name]:,.1f}" for name in ("memlane", "naive", "times", "typescript")))
     out.print("\n[bold]Redacting 32 KB, beside trying all patterns everywhere[/bold]")
     out.print(table)
     for name, figures in found["small"].items():
-        out.print(f"  {name}, {figures['bytes']} bytes: {figures['us']} µs")
+        there = figures["typescript_us"]
+        out.print(f"  {name}, {figures['bytes']} bytes: {figures['us']} µs, in TypeScript {there} µs")
     for name, took in found["dense"].items():
-        out.print(f"  256 KB of {name}: {took:,.0f} ms")
+        out.print(f"  256 KB of {name}: {took['ms']:,} ms, in TypeScript {took['typescript_ms']:,} ms")
 
 
 def rate(out: Console, title: str, rows: list[tuple[str, float, float]]) -> None:

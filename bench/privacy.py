@@ -1,5 +1,5 @@
-"""Redaction: microseconds for each KB of four kinds of text, beside the same rules without a prefilter; and how long
-the largest event takes that holds nothing but secrets.
+"""Redaction: microseconds for each KB of four kinds of text, beside the same rules without a prefilter, and in
+TypeScript; and how long the largest event takes that holds nothing but secrets.
 
 python -m bench.privacy
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from memory.privacy import redact, redact_text
 from memory.privacy.rules import load
 from tests.planted import KINDS
+from tests.typescript import BUN, PACKAGE
 
 ROOT = Path(__file__).parents[1]
 #: Characters of each kind of text: the largest that a field of an event may have.
@@ -41,11 +43,19 @@ MESSAGE = {
 
 
 def run() -> dict[str, Any]:
-    """`kinds`: µs/KB of `redact_text`, and of trying all patterns, by text; `small`: µs of `redact`, by event; `dense`:
-    ms of an event of 256 KB that is all secrets, by kind."""
+    """`kinds`: µs/KB of `redact_text`, of trying all patterns, and of `redactText` in TypeScript, by text; `small`: µs
+    of `redact`, by event; `dense`: ms of an event of 256 KB that is all secrets, by kind."""
     patterns = [rule.patterns[0] for rule in load().rules]
     found: dict[str, Any] = {"kinds": {}, "small": {}, "dense": {}}
-    for kind, text in texts().items():
+    kinds, small, dense = texts(), {"envelope": SMALL, "data": SMALL["data"], "message": MESSAGE}, secrets()
+    there = in_typescript(
+        [
+            *((text, 20) for text in kinds.values()),
+            *((event, 5000) for event in small.values()),
+            *((d, 1) for d in dense.values()),
+        ]
+    )
+    for kind, text in kinds.items():
 
         def redacted(text: str = text) -> object:
             return redact_text(text)
@@ -55,26 +65,49 @@ def run() -> dict[str, Any]:
 
         kilobytes = len(text) / 1024
         memlane, plain = microseconds(redacted, 5) / kilobytes, microseconds(naive, 1) / kilobytes
+        typescript = next(there) / kilobytes
         found["kinds"][kind] = {
             "memlane": round(memlane, 1),
             "naive": round(plain, 1),
             "times": round(plain / memlane, 1),
+            "typescript": round(typescript, 1),
+            "typescript_ratio": round(typescript / memlane, 2),
         }
-    for name, event in {"envelope": SMALL, "data": SMALL["data"], "message": MESSAGE}.items():
+    for name, event in small.items():
 
         def whole(event: object = event) -> object:
             return redact(event)
 
-        found["small"][name] = {"bytes": len(json.dumps(event)), "us": round(microseconds(whole, 2000), 1)}
+        figures = {"us": round(microseconds(whole, 2000), 1), "typescript_us": round(next(there), 1)}
+        found["small"][name] = {"bytes": len(json.dumps(event)), **figures}
+    for name, text in dense.items():
+
+        def all_of_it(text: str = text) -> object:
+            return redact_text(text)
+
+        found["dense"][name] = {
+            "ms": round(microseconds(all_of_it, 1) / 1000),
+            "typescript_ms": round(next(there) / 1000),
+        }
+    return found
+
+
+def in_typescript(values: list[tuple[object, int]]) -> Iterator[float]:
+    """µs of redacting each value, measured in the same way; with how often it is done in a row."""
+    given = "".join(json.dumps({"value": value, "times": times}) + "\n" for value, times in values)
+    ran = subprocess.run(
+        [BUN, "test/privacy.bench.ts"], cwd=PACKAGE, input=given, stdout=subprocess.PIPE, text=True, check=True
+    )
+    yield from json.loads(ran.stdout)
+
+
+def secrets() -> dict[str, str]:
+    """256 KB of nothing but secrets, by kind."""
+    found = {}
     for name, secret in (("tokens", "github classic"), ("passwords", "password in code")):
         rng = random.Random(secret)
         line = KINDS[secret][1]
-        whole_text = sized("\n".join(line(rng)[0] for _ in range(20_000)), 8 * SIZE)
-
-        def dense(text: str = whole_text) -> object:
-            return redact_text(text)
-
-        found["dense"][name] = round(microseconds(dense, 1) / 1000)
+        found[name] = sized("\n".join(line(rng)[0] for _ in range(20_000)), 8 * SIZE)
     return found
 
 

