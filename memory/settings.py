@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     context_red: float = Field(default=85, gt=0, le=100, description="From here on the advice is to compact soon.")
     context_critical: float = Field(default=92, gt=0, le=100, description="Above this, the advice is to compact now.")
 
+    plans: Path = Field(
+        default=Path(".opencode/plans"), description="Folder of plan files; one that is relative is the project's."
+    )
+
     datadog: bool = Field(
         default_factory=lambda: bool(os.environ.get("DD_AGENT_HOST") or os.environ.get("DD_DOGSTATSD_URL")),
         description="Send metrics and error events by DogStatsD. Default: if DD_AGENT_HOST or DD_DOGSTATSD_URL is set.",

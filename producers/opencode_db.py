@@ -14,7 +14,7 @@ import heapq
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -87,6 +87,8 @@ def read_events(
     path: Path,
     *,
     group_for: Callable[[str], str],
+    sessions: Collection[str] | None = None,
+    messages: Collection[str] | None = None,
     on_skipped: Callable[[SkippedRow], object] | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Iterator[Event]:
@@ -95,6 +97,9 @@ def read_events(
     Args:
         path: see `database_path`.
         group_for: group of a session, by its folder; called once for each folder.
+        sessions: ids of the sessions to be read; default: all.
+        messages: ids of the messages to be read, at most 30,000; default: all. What an event tells of messages before
+            it (a completion's task, sizes at a compaction) is then wanting.
         on_skipped: told of each row that is left out; it is logged as well.
         on_progress: told how many messages have been read.
 
@@ -109,7 +114,8 @@ def read_events(
 
     group_of_folder = cache(group_for)
     with closing(Database(path)) as database:
-        for draft in _Reading(database, skipped, on_progress or (lambda _: None)).drafts():
+        only = _Only(sessions, messages)
+        for draft in _Reading(database, skipped, on_progress or (lambda _: None), only).drafts():
             try:
                 event = draft.event(group_of_folder(draft.session.directory))
             except EventInvalid as error:
@@ -118,15 +124,62 @@ def read_events(
                 yield event
 
 
+def sessions_of(database: Database, skipped: Callable[[SkippedRow], None] = lambda _: None) -> Iterator[Session]:
+    """All sessions, in the order in which they began.
+
+    Args:
+        skipped: told of each row that is left out.
+    """
+    roots = {id: _roots(worktree, sandboxes) for id, worktree, sandboxes in database.table("project")}
+    for row in database.table("session", "time_created, id"):
+        id, directory, created, project, parent, title, model, agent = row
+        if not (isinstance(id, str) and id and isinstance(directory, str) and directory and "\0" not in directory):
+            skipped(SkippedRow("session", str(id), "has no id or no folder"))
+            continue
+        yield Session(
+            id=id,
+            directory=directory,
+            project=_project(directory, roots.get(project, [])),
+            created=milliseconds(created) or 0,
+            parent=as_text(parent) or None,
+            title=as_text(title) or None,
+            model=_model(model),
+            agent=as_text(agent) or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """What is to be read: ids of sessions and of messages; None for all."""
+
+    sessions: Collection[str] | None
+    messages: Collection[str] | None
+
+    def condition(self) -> tuple[str, list[str]]:
+        """For table `message`, with its parameters."""
+        conditions: list[str] = ["1"]
+        parameters: list[str] = []
+        for column, ids in (("session_id", self.sessions), ("id", self.messages)):
+            if ids is not None:
+                conditions.append(f"{column} IN ({', '.join('?' * len(ids))})")
+                parameters += ids
+        return " AND ".join(conditions), parameters
+
+
 class _Reading:
     """One pass over the database."""
 
     def __init__(
-        self, database: Database, skipped: Callable[[SkippedRow], None], progress: Callable[[int], object]
+        self,
+        database: Database,
+        skipped: Callable[[SkippedRow], None],
+        progress: Callable[[int], object],
+        only: _Only,
     ) -> None:
         self._database = database
         self._skipped = skipped
         self._progress = progress
+        self._only = only
         self._conversations = {session.id: Conversation(session) for session in self._sessions()}
 
     def drafts(self) -> Iterator[Draft]:
@@ -151,7 +204,9 @@ class _Reading:
         """Drafts, by the time in epoch ms before which nothing more will come."""
         yield 0, [started(conversation.session) for conversation in self._conversations.values()]
         yield 0, list(self._todo_lists())
-        rows = self._database.rows("SELECT id, session_id, time_created FROM message ORDER BY time_created, id")
+        condition, parameters = self._only.condition()
+        query = f"SELECT id, session_id, time_created FROM message WHERE {condition} ORDER BY time_created, id"
+        rows = self._database.rows(query, *parameters)
         for number, (id, session, created) in enumerate(rows, 1):
             conversation = self._conversations.get(session)
             if conversation is None or not isinstance(id, str):
@@ -164,22 +219,9 @@ class _Reading:
         return draft.table == "todo" and draft.native in self._conversations[draft.session.id].todo_lists
 
     def _sessions(self) -> Iterator[Session]:
-        roots = {id: _roots(worktree, sandboxes) for id, worktree, sandboxes in self._database.table("project")}
-        for row in self._database.table("session", "time_created, id"):
-            id, directory, created, project, parent, title, model, agent = row
-            if not (isinstance(id, str) and id and isinstance(directory, str) and directory and "\0" not in directory):
-                self._skipped(SkippedRow("session", str(id), "has no id or no folder"))
-                continue
-            yield Session(
-                id=id,
-                directory=directory,
-                project=_project(directory, roots.get(project, [])),
-                created=milliseconds(created) or 0,
-                parent=as_text(parent) or None,
-                title=as_text(title) or None,
-                model=_model(model),
-                agent=as_text(agent) or None,
-            )
+        for session in sessions_of(self._database, self._skipped):
+            if self._only.sessions is None or session.id in self._only.sessions:
+                yield session
 
     def _todo_lists(self) -> Iterator[Draft]:
         found: dict[str, tuple[int, list[dict[str, Any]]]] = {}

@@ -37,6 +37,15 @@ def change(path: Path, *statements: str) -> None:
             connection.executescript(statement)
 
 
+def renamed(path: Path, session: str, name: str) -> Path:
+    """Give a session another id, and so its events others: a ledger has each id once, in whatever group."""
+    columns = (("session", "id"), ("message", "session_id"), ("part", "session_id"), ("todo", "session_id"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, column in columns:
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (name, session))
+    return path
+
+
 def replace_data(path: Path, table: str, id: str, data: Any) -> None:
     """Give a message or a part other JSON: text as it is, all else encoded."""
     text = data if isinstance(data, str | bytes) or data is None else json.dumps(data)

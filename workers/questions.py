@@ -9,11 +9,12 @@ from typing import Any
 
 import redis
 
-from memory import history, lua
+from memory import lua
 from memory.cache import REPLY_SECONDS
 from memory.context_window import Thresholds
 from memory.events import GROUP_PATTERN
-from memory.history import HistoryError
+from memory.history import router
+from memory.history.operations import HistoryError
 from memory.ledger import LedgerUnavailable
 from memory.settings import settings
 from workers import resources
@@ -59,7 +60,7 @@ def answer(client: redis.Redis, id: str, asked: dict[str, Any]) -> None:
     options = settings()
     thresholds = Thresholds(options.context_yellow, options.context_red, options.context_critical)
     try:
-        found = history.answer(
+        found = router.answer(
             resources.ledger(),
             asked["group"],
             asked["tool"],

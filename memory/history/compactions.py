@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memory.history.answer import Answer
 from memory.history.markdown import Page, counted, one_line, quoted, when
 from memory.history.operations import Compactions, HistoryError
-from memory.history.place import Answer, Place, Row
+from memory.history.place import Place, Row
 from memory.ledger import sessions
 from memory.ledger.sessions import COMPACTIONS
 
@@ -59,13 +60,12 @@ def _one(place: Place, names: list[str], wanted: str) -> Answer:
 
 
 def _find(place: Place, names: list[str], wanted: str) -> Row | None:
-    if wanted.isdecimal() and len(wanted) < 18:
-        row = place.event(int(wanted), COMPACTIONS)
-        return row if row and row.session in names else None
+    if row := place.event(wanted, COMPACTIONS):
+        return row if row.session in names else None
     rows = [row for name in names for row in place.events(name, COMPACTIONS, 1 if wanted == "latest" else 1_000)]
     if wanted == "latest":
         return max(rows, key=lambda row: row.seq, default=None)
-    return next((row for row in rows if wanted in (row.id, json.loads(row.data).get("checkpoint"))), None)
+    return next((row for row in rows if wanted == json.loads(row.data).get("checkpoint")), None)
 
 
 def _compaction(row: Row) -> dict[str, Any]:

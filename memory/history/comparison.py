@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memory.history.answer import Answer
 from memory.history.markdown import Page, duration, one_line, when
 from memory.history.operations import Compare, HistoryError
 from memory.history.overview import described, name_of
-from memory.history.place import Answer, Place, Row
+from memory.history.place import Place, Row
 from memory.ledger.sessions import Session
 
 _TYPES = ("file.write", "error", "completion")

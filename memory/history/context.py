@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from memory.context_window import DEFAULT_LIMIT, Thresholds, advice, percentage
+from memory.history.answer import Answer
 from memory.history.markdown import Page
 from memory.history.operations import Context, HistoryError
-from memory.history.place import Answer, Place
+from memory.history.place import Place
 
 
 def context(place: Place, arguments: Context, thresholds: Thresholds) -> Answer:
@@ -28,7 +29,5 @@ def context(place: Place, arguments: Context, thresholds: Thresholds) -> Answer:
     }
     page = Page(f"Context of {session.session}" + (f", {session.model}" if session.model else ""))
     of = f"{data['limit']:,}" + ("" if session.context_limit else " (assumed: the model's own limit is not known)")
-    page.add(
-        f"{level}: {used} %, {session.context_tokens:,} of {of} tokens" + f", {session.model}" * bool(session.model)
-    )
+    page.add(f"{level}: {used} %, {session.context_tokens:,} of {of} tokens")
     return Answer(page.end(*filter(None, [advice(level)])), data)

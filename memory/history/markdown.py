@@ -36,7 +36,7 @@ class Page:
 
     def end(self, *lines: str) -> str:
         """The whole text, with lines that say what was left out."""
-        return "\n".join([*self._lines, *(["", *lines] if lines else [])]).rstrip() + "\n"
+        return "\n\n".join(part for part in ("\n".join(self._lines).rstrip(), "\n".join(lines)) if part) + "\n"
 
 
 def one_line(text: str | None, limit: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memory.history.answer import Answer
 from memory.history.hidden import Hidden, hidden_in
 from memory.history.markdown import Page, counted, one_line, quoted, when
 from memory.history.operations import HistoryError, Messages
 from memory.history.overview import described, name_of
-from memory.history.place import Answer, Place, Row
+from memory.history.place import Place, Row
 from memory.ledger.sessions import MESSAGES
 
 #: Characters of a message that are shown in a list, and of one that is read whole.
@@ -59,12 +60,14 @@ def _fitting(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return fitting
 
 
-def _one(place: Place, number: int) -> Answer:
-    row = place.event(number, _TYPES)
+def _one(place: Place, named: str) -> Answer:
+    row = place.event(named, _TYPES)
     if row is None:
-        raise HistoryError(f"read: there is no message {number} in {place.group}, `messages` and `search` number them")
+        raise HistoryError(
+            f"read: there is no message {named[:60]!r} in {place.group}, `messages` and `search` number them"
+        )
     found = _message(row, hidden_in(place, [row.session]))
-    page = Page(f"Message {number} of session {row.session}", tokens=_WHOLE // 3)
+    page = Page(f"Message {row.seq} of session {row.session}", tokens=_WHOLE // 3)
     page.add(*_lines(found, _WHOLE))
     return Answer(page.end(), {"group": place.group, "messages": [found]})
 

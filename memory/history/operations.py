@@ -58,7 +58,7 @@ class Messages(Arguments):
     session_id: Annotated[SessionId | None, Field(description=_SESSION)] = None
     limit: Annotated[int, Field(ge=1, le=1_000, description="how many, the latest ones")] = 30
     before: Annotated[int | None, Field(ge=1, description="only those before this number: the page before")] = None
-    read: Annotated[int | None, Field(ge=1, description="number of one message, to be read whole")] = None
+    read: Annotated[Read | None, Field(description="number or id of one message, to be read whole")] = None
 
 
 class Search(Arguments):
@@ -139,13 +139,13 @@ def operation(name: object, known: Mapping[str, Operation] = OPERATIONS) -> Oper
     return known[name]
 
 
-def checked(name: str, arguments: object) -> Arguments:
+def checked(name: object, arguments: object, known: Mapping[str, Operation] = OPERATIONS) -> Arguments:
     """The arguments of an operation, checked; those that are null count as not given.
 
     Raises:
         HistoryError: one is missing, unknown or wrong; the message names it, and where to read on.
     """
-    found = operation(name)
+    found = operation(name, known)
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
@@ -155,7 +155,7 @@ def checked(name: str, arguments: object) -> Arguments:
         return found.arguments.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(_problem(found, problem) for problem in error.errors(include_url=False))
-        raise HistoryError(f"{problems} (`help` with tool: {name} explains its arguments)") from None
+        raise HistoryError(f"{problems} (`help` with tool: {found.name} explains its arguments)") from None
 
 
 def _problem(found: Operation, problem: Any) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
+from memory.history.answer import Answer
 from memory.history.markdown import Page, counted, duration, one_line, when
 from memory.history.operations import Sessions, Summary
-from memory.history.place import Answer, Place
+from memory.history.place import Place
 from memory.ledger import sessions
 from memory.ledger.sessions import Session
 
@@ -18,30 +20,43 @@ _UNTITLED = ("New session - ", "Child session - ")
 
 def summary(place: Place, _: Summary) -> Answer:
     """Counts over all sessions of the group."""
-    found = sessions.totals(place.connection, place.group)
-    data = {"group": place.group, **found}
-    page = Page(f"What {place.group} remembers")
+    return counted_up(place.group, sessions.totals(place.connection, place.group))
+
+
+def counted_up(group: str, found: Mapping[str, int]) -> Answer:
+    """`summary` of what was counted: `sessions, projects, started, active, messages, compactions, todos_open,
+    todos_done`, and further counts as far as they are known."""
+    data = {"group": group, **found}
+    page = Page(f"What {group} remembers")
     if not found["sessions"]:
         return Answer(page.end("Nothing is known yet."), data)
     page.add(
         f"- {counted(found['projects'], 'project folder')}, {counted(found['sessions'], 'session')}, "
         f"from {when(found['started'])} to {when(found['active'])} UTC",
-        f"- {counted(found['messages'], 'message')} among {counted(found['events'], 'event')}",
-        f"- {counted(found['writes'], 'file write')}, {counted(found['errors'], 'error')}, "
-        f"{counted(found['completions'], 'completed task')}, {counted(found['compactions'], 'compaction')}, "
-        f"{found['tokens']:,} tokens used",
+        f"- {counted(found['messages'], 'message')}, {counted(found['compactions'], 'compaction')}",
         f"- todos: {found['todos_open']:,} open, {found['todos_done']:,} done",
     )
+    if "events" in found:
+        page.add(
+            f"- {counted(found['events'], 'event')}: {counted(found['writes'], 'file write')}, "
+            f"{counted(found['errors'], 'error')}, {counted(found['completions'], 'completed task')}, "
+            f"{found['tokens']:,} tokens used"
+        )
     return Answer(page.end("`sessions` lists them, `search` finds what was said."), data)
 
 
 def recent(place: Place, arguments: Sessions) -> Answer:
     """The sessions that were active last."""
-    project = place.project if arguments.project_path == "." else arguments.project_path
-    project = project.rstrip("/") or "/" if project else None
+    project = folder_of(place, arguments)
     behind = place.find(arguments.before, "before") if arguments.before else None
     found = sessions.latest(place.connection, place.group, arguments.limit, project=project, behind=behind)
     total = sessions.totals(place.connection, place.group, project)["sessions"]
+    return listed(place, arguments, found, total)
+
+
+def listed(place: Place, arguments: Sessions, found: list[Session], total: int) -> Answer:
+    """`sessions` of those that were found, among so many."""
+    project = folder_of(place, arguments)
     data: dict[str, Any] = {"group": place.group, "total": total, "sessions": [described(each) for each in found]}
     page = Page(f"Sessions of {place.group}" + (f" in {one_line(project, 200)}" if project else ""))
     if not found:
@@ -60,10 +75,16 @@ def recent(place: Place, arguments: Sessions) -> Answer:
     left = []
     if shown < len(found):
         left.append(f"{len(found) - shown} more have no room here: a smaller limit, or projectPath, shows fewer.")
-    elif total > len(found) or behind:
+    elif total > len(found) or arguments.before:
         left.append(f'{counted(total, "session")} in all; before: "{last.session}" goes on behind these.')
     left.append("`messages` with a sessionId reads one of them.")
     return Answer(page.end(*left), data)
+
+
+def folder_of(place: Place, arguments: Sessions) -> str | None:
+    """The project folder that is meant, if one is."""
+    project = place.project if arguments.project_path == "." else arguments.project_path
+    return (project.rstrip("/") or "/") if project else None
 
 
 def described(session: Session) -> dict[str, Any]:

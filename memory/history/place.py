@@ -15,17 +15,8 @@ from memory.ledger.sessions import Session
 
 #: Sessions that are named where a beginning fits several.
 _NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an operation gives: Markdown for an agent, bounded in tokens, and the same as data."""
-
-    text: str
-    data: dict[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        return {"text": self.text, "data": self.data}
+#: Most digits of a number that a database can hold.
+_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +80,15 @@ class Place:
 
     def all_events(self, names: Collection[str], types: Collection[str]) -> list[Row]:
         """All events of some sessions, of these types, oldest first."""
-        query = self._rows(types).where(events.c.session.in_(names))
-        return self._read(query.order_by(events.c.seq))
+        # One query a session: for several at once, SQLite would rather go through the whole group than sort.
+        found = [row for name in sorted(names) for row in self._read(self._rows(types).where(events.c.session == name))]
+        return sorted(found, key=lambda row: row.seq)
 
-    def event(self, seq: int, types: Collection[str]) -> Row | None:
-        """The event of this number."""
-        found = self._read(self._rows(types).where(events.c.seq == seq))
+    def event(self, named: str, types: Collection[str]) -> Row | None:
+        """The event of this number, or of this id."""
+        numbered = named.isascii() and named.isdecimal() and len(named) <= _DIGITS
+        wanted = events.c.seq == int(named) if numbered else events.c.id == named
+        found = self._read(self._rows(types).where(wanted))
         return found[0] if found else None
 
     def events_at(self, seqs: Sequence[int]) -> dict[int, Row]:

@@ -6,10 +6,11 @@ import json
 import re
 from typing import Any
 
+from memory.history.answer import Answer
 from memory.history.hidden import hidden_in
 from memory.history.markdown import Page, one_line, when
 from memory.history.operations import Search
-from memory.history.place import Answer, Place
+from memory.history.place import Place
 from memory.ledger import search as full_text
 from memory.ledger.sessions import COMPACTIONS, MESSAGES
 

@@ -21,6 +21,8 @@ COMMANDS = (
     "publish",
     "store",
     "recall",
+    "history",
+    "mcp",
     "status",
     "dead",
     "spool",

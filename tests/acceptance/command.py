@@ -97,7 +97,9 @@ class CommandLine:
             timeout=PATIENCE,
             check=False,
         )
-        words = arguments[: 2 if arguments[:1] in (("dead",), ("import",), ("spool",), ("plugins",)) else 1]
+        words = arguments[
+            : 2 if arguments[:1] in (("dead",), ("import",), ("spool",), ("plugins",), ("history",)) else 1
+        ]
         out, err = ended.stdout.decode(), ended.stderr.decode()
         assert "Traceback" not in err, err
         return Ended("-".join(words), ended.returncode, out, err)

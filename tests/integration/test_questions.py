@@ -164,7 +164,7 @@ def test_a_failure_is_told_at_once(
 
     with workers_here(environ):
         with monkeypatch.context() as patch:
-            patch.setattr("memory.history.answer", lambda *_, **__: 1 / 0)
+            patch.setattr("memory.history.router.answer", lambda *_, **__: 1 / 0)
             with pytest.raises(WorkerFailed, match=r"ZeroDivisionError in test_questions\.py"):
                 asked()
         assert asked()["data"]["sessions"] == 0

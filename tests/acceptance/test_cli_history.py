@@ -1,0 +1,93 @@
+"""`memlane history`, over a running system and straight from a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.acceptance.command import CommandLine, lines
+from tests.opencode_databases import LIMITER, recorded, renamed
+from tests.servers import free_port
+
+
+def test_over_the_group_and_over_the_database_it_is_the_same(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    """Given a database that was imported into a group. If both are asked, I expect the same sessions and messages, as
+    JSON by the schemas, and as tables."""
+    limiter = f"ses_{group}"
+    database = str(renamed(recorded("single-session", tmp_path), LIMITER, limiter))
+    calls = (
+        ("summary",),
+        ("sessions",),
+        ("messages", limiter),
+        ("messages", limiter[:10], "--limit", "1"),
+        ("search", "limiter test"),
+        ("compactions",),
+        ("compactions", limiter, "--read", "latest"),
+    )
+    assert memlane("import", "opencode", database, "--group", group).code == 0
+    memlane.books(group)
+    for call in calls:
+        shared, direct = (
+            memlane("history", *call, "--json").json,
+            memlane("history", *call, "--db", database, "--json").json,
+        )
+        assert (shared["group"], direct["group"]) == (group, "opencode")
+        for name in ("sessions", "messages", "compactions"):
+            if isinstance(shared.get(name), list):
+                ids = [[each.get("id", each["session"]) for each in found[name]] for found in (shared, direct)]
+                assert ids[0] == ids[1]
+                assert ids[0]
+    assert "Rate limiter" in memlane("history", "sessions").out
+    assert "min()" in memlane("history", "messages", limiter, "--db", database).out
+    assert "sessions" in memlane("history", "summary").out
+    assert limiter in memlane("history", "search", "limiter").out
+
+
+def test_two_sessions_side_by_side(memlane: CommandLine, group: str) -> None:
+    events = [
+        {"type": "file.write", "session": session, "data": {"path": path}}
+        for session, path in (("s1", "a.py"), ("s1", "b.py"), ("s2", "b.py"))
+    ]
+    memlane("publish", "--stdin", stdin=lines(*events))
+    memlane.books(group)
+    found = memlane("history", "compare", "s1", "s2", "--json").json
+    assert found["files"] == {"both": ["b.py"], "only_first": ["a.py"], "only_second": []}
+    assert "files of both (1 entry)\n  b.py" in memlane("history", "compare", "s1", "s2").out
+    memlane("history", "compare", "s1", "s3").failed("there is no session 's3' in " + group)
+    memlane("history", "compare", "s1", "s1").failed("otherSessionId: name another session")
+    memlane("history", "sessions", "--limit", "5000").failed("limit:")
+
+
+def test_a_database_needs_no_server(tmp_path: Path) -> None:
+    memlane = CommandLine(tmp_path / "no home", tmp_path, {"MEMLANE_GROUP": "shop"})
+    database = recorded("single-session", tmp_path)
+    assert "Rate limiter" in memlane("history", "sessions", "--db", str(database)).out
+    found = memlane("history", "summary", "--db", "default", "--json", OPENCODE_DB=str(database)).json
+    assert (found["sessions"], found["messages"]) == (1, 4)
+    assert not (tmp_path / "no home").exists()
+    memlane("history", "sessions", "--db", "gone.db").failed("no OpenCode database at gone.db")
+    memlane("history", "sessions").failed("memlane up")
+    url = f"redis://:secret@127.0.0.1:{free_port()}"
+    memlane("history", "sessions", MEMLANE_VALKEY_URL=url).failed("can't be used")
+
+
+def test_plans_of_this_project(tmp_path: Path) -> None:
+    memlane = CommandLine(tmp_path / "no home", tmp_path, {"MEMLANE_GROUP": "shop"})
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".opencode" / "plans").mkdir(parents=True)
+    (tmp_path / ".opencode" / "plans" / "limiter.md").write_text("# Limiter\n\x1b[31mcap it\n")
+    (tmp_path / "src").mkdir()
+    (one,) = memlane("history", "plans", "--json", folder=tmp_path / "src").json["plans"]
+    assert (one["name"], one["title"]) == ("limiter.md", "Limiter")
+    assert r"\x1b[31mcap it" in memlane("history", "plans", "--read", "limiter.md").out
+    assert "no plans in docs" in memlane("history", "plans", MEMLANE_PLANS="docs").out
+    memlane("history", "plans", "--read", "../../x.md").failed("read: there is no plan")
+
+
+def test_what_agents_said_does_not_steer_the_terminal(memlane: CommandLine, group: str) -> None:
+    said = {"type": "chat.message", "session": "s1", "data": {"role": "user", "text": "a red \x1b[31m [bold]herring"}}
+    memlane("publish", "--stdin", stdin=lines(said))
+    memlane.books(group)
+    for call in (("messages", "s1"), ("search", "herring"), ("sessions",)):
+        shown = memlane("history", *call).out
+        assert "\x1b" not in shown
+        assert r"\x1b[31m [bold]" in shown
