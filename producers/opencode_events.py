@@ -26,7 +26,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from memory.events import Event, create, native_id
-from producers.opencode_tools import HEAD, WRITERS, absolute, as_dict, as_list, as_text, head, summary_of, writes_of
+from producers.opencode_tools import (
+    HEAD,
+    OWN,
+    WRITERS,
+    absolute,
+    as_dict,
+    as_list,
+    as_text,
+    head,
+    summary_of,
+    writes_of,
+)
 
 SOURCE = "opencode"
 #: Longest task of a completion, in characters.
@@ -201,7 +212,7 @@ class Conversation:
     def _called(self, message: Message, part_id: str, part: dict[str, Any], ended: int) -> Iterator[Draft]:
         state, tool = as_dict(part.get("state")), as_text(part.get("tool"))
         status = as_text(state.get("status"))
-        if status not in ("completed", "error"):
+        if status not in ("completed", "error") or tool in OWN:
             return
         times = as_dict(state.get("time"))
         start, end = milliseconds(times.get("start")), milliseconds(times.get("end"))

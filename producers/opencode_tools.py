@@ -15,6 +15,8 @@ from typing import Any
 WRITERS = frozenset({"write", "edit", "multiedit", "patch", "apply_patch"})
 #: Tools that run a command.
 SHELLS = frozenset({"bash", "shell"})
+#: Memlane's own tools: what was asked of memory is not remembered.
+OWN = frozenset({"memory", "memory_compact"})
 
 #: Most characters of a text kept from its beginning: content, a patch, an error.
 HEAD = 2000
@@ -86,7 +88,9 @@ def summary_of(tool: str, state: dict[str, Any]) -> str:
     if given.get("filePath"):
         # The path says it all, and stands in the event.
         return ""
-    return head(title, OUTPUT) or (head(json.dumps(given, ensure_ascii=False), OUTPUT) if given else "")
+    return head(title, OUTPUT) or (
+        head(json.dumps(given, ensure_ascii=False, separators=(",", ":")), OUTPUT) if given else ""
+    )
 
 
 def _of_command(given: dict[str, Any], state: dict[str, Any]) -> str:

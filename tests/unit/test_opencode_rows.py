@@ -180,7 +180,7 @@ class TestTools:
         replace_data(path, "part", WRITE, call)
         (found,) = [e for e in of(read(path), "tool.call") if e.data["tool"] == "jira_search"]
 
-        assert found.data["summary"] == '{"query": "login"}'
+        assert found.data["summary"] == '{"query":"login"}'
 
     def test_a_todo_list_without_a_call(self, path: Path) -> None:
         change(path, "UPDATE todo SET status = 'completed', time_updated = time_updated + 100 WHERE position = 1")
