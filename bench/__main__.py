@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("publish", "away", "recall", "globs", "privacy", "graph", "pipeline", "plugins", "import_git")
+BENCHMARKS = ("publish", "away", "recall", "history", "globs", "privacy", "graph", "pipeline", "plugins", "import_git")
 #: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
 BOUNDS = (
     (("pipeline", "sqlite", "batches_ratio"), 10.0, "least"),
@@ -85,6 +85,9 @@ def tables(found: dict[str, Any]) -> None:
     rows = [("bare GET of the same answer", found["recall"]["get"])]
     rows += [(f"cached recall, {count} paths", found["recall"][f"paths_{count}"]) for count in (1, 20, 200)]
     latency(out, "Cached recall, by paths that the answer depends on", rows)
+    rows = [(tool, figures) for tool, figures in found["history"].items() if tool != "bare"]
+    rows.append(("the sessions counted from their events", found["history"]["bare"]))
+    latency(out, "History of 100,000 events in 1,000 sessions", rows)
     rows = [(f"100 of {size:,} cached paths", found["globs"][f"of_{size}"]) for size in (1_000, 1_000_000)]
     latency(out, f"Invalidating by a glob; large to small: {found['globs']['ratio']}x", rows)
     redaction(out, found["privacy"])
