@@ -288,7 +288,7 @@ class Event(BaseModel):
                 fields[name] = value
         fields["time"] = self.time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
         data = fields.pop("data")
-        fields.update(self.model_extra or {})
+        fields.update((name, value) for name, value in (self.model_extra or {}).items() if value is not None)
         fields["data"] = data
         try:
             raw = orjson.dumps(fields)

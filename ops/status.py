@@ -27,7 +27,7 @@ PAUSE_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """The books of one group, in events, and its cache's counters."""
+    """The books of one group, in events, and its cache's counters. `forgotten` ones are among the recorded."""
 
     group: str
     captured: int
@@ -38,6 +38,7 @@ class GroupStatus:
     dead: int
     refused: int
     lost: int
+    forgotten: int
     stages: list[books.StageBooks]
     cache_hits: int
     cache_misses: int
@@ -166,6 +167,7 @@ def _group(client: redis.Redis, home: Home, ledger: Ledger, group: str) -> Group
         dead=found.dead,
         refused=refused,
         lost=found.lost,
+        forgotten=found.forgotten,
         stages=stages,
         cache_hits=cache.get("hits", 0),
         cache_misses=cache.get("misses", 0),

@@ -34,7 +34,10 @@ def render(status: Status) -> RenderableType:
 
 
 def _groups(status: Status) -> Table:
-    names = ("captured", "recorded", "duplicates", "pending", "spooled", "dead", "refused", "lost")
+    names = ["captured", "recorded", "duplicates", "pending", "spooled", "dead", "refused", "lost"]
+    if any(group.forgotten for group in status.groups):
+        # Of the recorded.
+        names.insert(2, "forgotten")
     table = _table("group", *names, "books")
     for group in status.groups:
         terms = [getattr(group, name) for name in names]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from memory.forget import remaining
 from memory.graph.kinds import TYPES
 from memory.ledger.log import Slice
 from workers import resources
@@ -13,9 +17,23 @@ class Episodes(Follower):
     types = TYPES
 
     def before(self, group: str, events: Slice) -> None:
-        from memory.graph.writer import GraphUnavailable
-
-        try:
+        with _reached():
             resources.graph().write(group, events.events)
-        except GraphUnavailable as error:
-            raise DependencyDown(str(error)) from error
+
+    def undo(self, group: str, ids: Collection[str]) -> None:
+        with _reached():
+            resources.graph().forget(group, ids, remaining(resources.ledger(), group))
+
+    def clear_outside(self, group: str) -> None:
+        with _reached():
+            resources.graph().drop(group)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    from memory.graph.writer import GraphUnavailable
+
+    try:
+        yield
+    except GraphUnavailable as error:
+        raise DependencyDown(str(error)) from error

@@ -6,13 +6,17 @@ from sqlalchemy import Connection
 
 from memory.ledger import sessions
 from memory.ledger.log import Slice
-from memory.ledger.search import index
+from memory.ledger.search import clear, index
 from workers import resources
 from workers.stage import Follower
 
 
 class Index(Follower):
     name = queue = "index"
+
+    def clear(self, connection: Connection, group: str) -> None:
+        clear(connection, group)
+        sessions.clear(connection, group)
 
     def within(self, connection: Connection, group: str, events: Slice) -> None:
         index(resources.ledger(), connection, group, events.seqs)

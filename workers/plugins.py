@@ -50,7 +50,11 @@ class Plugins(Follower):
                 return False
             idle = not hooks.adapter.list_registered_hooks()
             events = None if idle else read(connection, group, start, head, None, limit)
-        upto = head if events is None else hooks.run(events.events, events.seqs)
+        upto = head
+        if events is not None:
+            dealt = hooks.run(events.events, events.seqs)
+            # Behind the last one may come some that were forgotten.
+            upto = dealt if events.seqs and dealt < events.seqs[-1] else events.upto
         with ledger.write() as connection:
             if cursors.claim(connection, self.name, group, token).seq != start:
                 raise cursors.Fenced(f"stage {self.name} of group {group} was moved by another worker")

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 
 from kombu.exceptions import OperationalError
@@ -20,7 +21,7 @@ from sqlalchemy import Connection
 
 from memory.events import parse
 from memory.ledger import LedgerUnavailable, cursors, dead
-from memory.ledger.log import Slice, read
+from memory.ledger.log import Slice, forgotten_since, read
 from memory.settings import settings
 from workers import resources
 from workers.lease import Lease
@@ -98,6 +99,15 @@ class Follower(Stage):
     def before(self, group: str, events: Slice) -> None:
         """Effects outside of SQL that may be repeated; done before the cursor moves."""
 
+    def undo(self, group: str, ids: Collection[str]) -> None:
+        """Take back what was done outside of SQL for events that were forgotten. May be repeated."""
+
+    def clear(self, connection: Connection, group: str) -> None:
+        """Take away what the stage has made of a group's events in SQL, in one transaction in which it begins again."""
+
+    def clear_outside(self, group: str) -> None:
+        """The same outside of SQL, behind that transaction. May be repeated."""
+
     def within(self, connection: Connection, group: str, events: Slice) -> None:
         """Effects in SQL, in one transaction with the cursor."""
 
@@ -114,12 +124,23 @@ class Follower(Stage):
             events = read(connection, group, start, head, self.types, limit)
         if events.events:
             self.before(group, events)
-        with ledger.write() as connection:
-            if cursors.claim(connection, self.name, group, token).seq != start:
-                raise cursors.Fenced(f"stage {self.name} of group {group} was moved by another worker")
-            if events.events:
-                self.within(connection, group, events)
-            cursors.advance(connection, self.name, group, events.upto, len(events.events))
+        if events.forgotten:
+            # They may be those of an earlier try.
+            self.undo(group, events.forgotten)
+        try:
+            with ledger.write() as connection:
+                if cursors.claim(connection, self.name, group, token).seq != start:
+                    raise cursors.Fenced(f"stage {self.name} of group {group} was moved by another worker")
+                # Who forgets waits for this transaction, or this one sees it.
+                if gone := forgotten_since(connection, group, events):
+                    self.undo(group, gone)
+                    events = events.without(gone)
+                if events.events:
+                    self.within(connection, group, events)
+                cursors.advance(connection, self.name, group, events.upto, events.count)
+        except cursors.Fenced:
+            self._undo_forgotten(group, events)
+            raise
         if events.events:
             self.after(group, events)
         wake_followers(self.name, group, {event.type for event in events.events})
@@ -137,7 +158,7 @@ class Follower(Stage):
             events = read(connection, group, start, head, self.types, 1)
             if events.events:
                 dead.bury(connection, self.name, events.events[0], events.seqs[0], error, attempts)
-            cursors.advance(connection, self.name, group, events.upto, 0)
+            cursors.advance(connection, self.name, group, events.upto, len(events.forgotten))
 
     def retry(self, letter: dead.Letter) -> None:
         """Deal with an event that was buried, out of its order.
@@ -149,11 +170,23 @@ class Follower(Stage):
         assert letter.seq is not None
         events = Slice([event], [letter.seq], letter.seq)
         self.before(letter.group, events)
-        with resources.ledger().write() as connection:
-            dead.remove(connection, letter)
-            self.within(connection, letter.group, events)
-            cursors.count_done(connection, self.name, letter.group)
+        try:
+            with resources.ledger().write() as connection:
+                dead.remove(connection, letter)
+                self.within(connection, letter.group, events)
+                cursors.count_done(connection, self.name, letter.group)
+        except dead.NoSuchLetter:
+            self._undo_forgotten(letter.group, events)
+            raise
         self.after(letter.group, events)
+
+    def _undo_forgotten(self, group: str, events: Slice) -> None:
+        """What was done outside of SQL stands, though the cursor could not be moved: nothing of it that was forgotten
+        meanwhile may stay."""
+        with resources.ledger().read() as connection:
+            gone = forgotten_since(connection, group, events)
+        if gone:
+            self.undo(group, gone)
 
     def has_work(self, group: str) -> bool:
         with resources.ledger().read() as connection:

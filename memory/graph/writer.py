@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, R
 from redis.retry import Retry
 
 from memory.graph.facts import Memory, mention_uuid, remember
+from memory.graph.forgetting import Removed, forget
 from memory.graph.kinds import Flat
 
 if TYPE_CHECKING:
@@ -138,15 +140,72 @@ class GraphWriter:
         memories = {memory.episode.uuid: memory for event in events if (memory := remember(event))}
         if not memories:
             return 0
-        try:
+        self.tell(group, memories.values())
+        return len(memories)
+
+    def forget(self, group: str, ids: Collection[str], remaining: Iterable[Sequence[Event]]) -> Removed:
+        """Take what events said out of the graph: see `memory.graph.forgetting`. May be repeated.
+
+        Args:
+            ids: of the events.
+            remaining: the group's other events, in order; read only if something is taken out.
+
+        Raises:
+            GraphUnavailable, GraphRefused
+        """
+        with self._reached():
+            return forget(self, group, ids, remaining) if self.exists(group) else Removed(0, 0, 0)
+
+    def drop(self, group: str) -> None:
+        """Delete a group's graph, whole.
+
+        Raises:
+            GraphUnavailable
+        """
+        with self._reached():
+            self._connection().unlink(group)
+        self._indexed.pop(group, None)
+
+    def exists(self, group: str) -> bool:
+        """Whether the group has a graph.
+
+        Raises:
+            GraphUnavailable
+        """
+        with self._reached():
+            return bool(self._connection().exists(group))
+
+    def rows(self, group: str, query: str, parameters: Mapping[str, object] | None = None) -> list[list[Any]]:
+        """What a query finds.
+
+        Raises:
+            GraphUnavailable, GraphRefused
+        """
+        with self._reached():
+            self._connection()
+            assert self._server is not None
+            graph = self._server.select_graph(group)
+            with _told(self.address, group, "a question"):
+                found: list[list[Any]] = graph.query(_cypher(query, parameters or {}).decode()).result_set
+            return found
+
+    def tell(self, group: str, memories: Iterable[Memory]) -> None:
+        """Write what events say, or a part of it.
+
+        Raises:
+            GraphUnavailable, GraphRefused
+        """
+        with self._reached():
             self._ensure_indices(group)
             now = _iso(datetime.now(UTC))
-            for kind, query, rows in _queries(memories.values()):
+            for kind, query, rows in _queries(memories):
                 for some in _slices(rows):
                     self._query(group, kind, query, {"rows": some, "group": group, "now": now})
-        except (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError, OSError) as error:
-            raise GraphUnavailable(self.address, type(error).__name__) from error
-        return len(memories)
+
+    def rewrite_log(self) -> None:
+        """Have the server write its log anew, without what was deleted; it does so by itself, later, where it can't."""
+        with suppress(ResponseError), self._reached():
+            self._connection().bgrewriteaof()
 
     def close(self) -> None:
         """Let go of the connections; writing again makes new ones."""
@@ -184,16 +243,30 @@ class GraphWriter:
             self._indexed.popitem(last=False)
 
     def _query(self, group: str, kind: str, query: str, parameters: Mapping[str, object]) -> None:
-        try:
+        with _told(self.address, group, kind):
             run: Callable[..., object] = self._connection().execute_command
             run("GRAPH.QUERY", group, _cypher(query, parameters), "--compact")
-        except (OutOfMemoryError, ReadOnlyError):
-            raise
-        except ResponseError as error:
-            if str(error).startswith(_NOT_NOW):
-                raise GraphUnavailable(self.address, str(error).split(maxsplit=1)[0]) from None
-            # FalkorDB repeats the query, and with it what events hold, after `errCtx`.
-            raise GraphRefused(group, kind, str(error).partition("errCtx")[0].strip()[:200]) from None
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (ConnectionError, TimeoutError, OutOfMemoryError, ReadOnlyError, OSError) as error:
+            raise GraphUnavailable(self.address, type(error).__name__) from error
+
+
+@contextmanager
+def _told(address: str, group: str, kind: str) -> Iterator[None]:
+    """What the server answers to a query that it does not run, as an error without what events hold."""
+    try:
+        yield
+    except (OutOfMemoryError, ReadOnlyError):
+        raise
+    except ResponseError as error:
+        if str(error).startswith(_NOT_NOW):
+            raise GraphUnavailable(address, str(error).split(maxsplit=1)[0]) from None
+        # FalkorDB repeats the query, and with it what events hold, after `errCtx`.
+        raise GraphRefused(group, kind, str(error).partition("errCtx")[0].strip()[:200]) from None
 
 
 def _cypher(query: str, parameters: Mapping[str, object]) -> bytes:
@@ -220,8 +293,9 @@ def _literal(value: object) -> str:
 def _queries(memories: Iterable[Memory]) -> Iterator[tuple[str, str, list[Row]]]:
     """What is written of a batch, in this order: what kind of thing, the query, its rows."""
     memories = list(memories)
-    for label, entities in _entities(memories).items():
-        yield f"{label} entities", ENTITIES % label, list(entities.values())
+    for label, rounds in _entities(memories).items():
+        for entities in rounds:
+            yield f"{label} entities", ENTITIES % label, list(entities.values())
     yield "facts", FACTS, _facts(memories)
     yield "episodes", EPISODES, [_episode(memory) for memory in memories]
     yield (
@@ -239,22 +313,34 @@ def _queries(memories: Iterable[Memory]) -> Iterator[tuple[str, str, list[Row]]]
     )
 
 
-def _entities(memories: Iterable[Memory]) -> dict[str, dict[str, Row]]:
-    """By label and uuid: one row an entity, all that the batch tells of it merged as `ENTITIES` merges."""
-    rows: dict[str, dict[str, Row]] = {}
+def _entities(memories: Iterable[Memory]) -> dict[str, list[dict[str, Row]]]:
+    """By label, in rounds: one row an entity by its uuid, all that the batch tells of it merged as `ENTITIES` merges.
+
+    What stays of two events that tell different things of an entity also depends on what the graph knows of it. So the
+    second one waits for the next round, and the graph does not depend on where a batch ends.
+    """
+    found: dict[str, list[dict[str, Row]]] = {}
+    rounds: dict[str, int] = {}
     for memory in memories:
         seen_at = _iso(memory.episode.valid_at)
         for entity in memory.entities:
-            of_label = rows.setdefault(entity.label, {})
-            row = of_label.get(entity.uuid)
+            of_label = found.setdefault(entity.label, [])
+            number = rounds.setdefault(entity.uuid, 0)
+            row = of_label[number].get(entity.uuid) if number < len(of_label) else None
+            if row is not None:
+                known = row["attributes"]
+                latest = max(known["seen_at"], seen_at)
+                if known == {**entity.attributes, "seen_at": known["seen_at"]}:
+                    known["seen_at"] = latest
+                    continue
+                if latest == known["seen_at"] and known == {**known, **entity.attributes}:
+                    continue
+                number = rounds[entity.uuid] = number + 1
+            if number == len(of_label):
+                of_label.append({})
             told: dict[str, Flat] = {**entity.attributes, "seen_at": seen_at}
-            if row is None:
-                of_label[entity.uuid] = {"uuid": entity.uuid, "name": entity.name, "attributes": told}
-            elif row["attributes"]["seen_at"] < seen_at:
-                row["attributes"].update(told)
-            else:
-                row["attributes"] = told | row["attributes"]
-    return rows
+            of_label[number][entity.uuid] = {"uuid": entity.uuid, "name": entity.name, "attributes": told}
+    return found
 
 
 def _facts(memories: Iterable[Memory]) -> list[Row]:

@@ -17,6 +17,7 @@ class GroupBooks:
 
     `captured` is what each generation of the queue server is known to have accepted; `lost` what those that are over
     had accepted and never came into the ledger. `dead` counts dead letters, those that were dropped included.
+    `forgotten` are those of the recorded events whose content was forgotten.
     """
 
     captured: dict[str, int]
@@ -24,6 +25,7 @@ class GroupBooks:
     duplicates: int
     dead: int
     lost: int
+    forgotten: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,9 @@ def of_group(connection: Connection, group: str, *, quick: bool = False) -> Grou
         duplicates=duplicates,
         dead=_dead(connection, "record", group),
         lost=generations.lost(connection, group),
+        forgotten=connection.execute(
+            select(func.count()).where(events.c.group_id == group, events.c.forgotten.is_not(None))
+        ).scalar_one(),
     )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from memory.ledger.engine import Ledger
-from memory.ledger.schema import events, stage_cursors
+from memory.ledger.schema import dead_letters, events, stage_cursors
 
 
 class Fenced(Exception):
@@ -74,6 +74,15 @@ def count_done(connection: Connection, stage: str, group: str) -> None:
     connection.execute(
         update(stage_cursors).where(cursor.group_id == group, cursor.stage == stage).values(done=cursor.done + 1)
     )
+
+
+def restart(connection: Connection, stage: str, group: str) -> None:
+    """Have a claimed stage begin again, with its counts; what it gave up it tries again."""
+    cursor, letter = stage_cursors.c, dead_letters.c
+    connection.execute(
+        update(stage_cursors).where(cursor.group_id == group, cursor.stage == stage).values(seq=0, done=0, dropped=0)
+    )
+    connection.execute(delete(dead_letters).where(letter.group_id == group, letter.stage == stage))
 
 
 def position(connection: Connection, stage: str, group: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -109,11 +109,28 @@ def record(
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Events that a stage cares about, in order, and the seq up to which it is done once they are dealt with."""
+    """Events that a stage cares about, in order, and the seq up to which it is done once they are dealt with.
+
+    `forgotten` are the ids of those among them whose content is no more: there is nothing to be done with them.
+    """
 
     events: list[Event]
     seqs: list[int]
     upto: int
+    forgotten: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many events these are, the forgotten ones included."""
+        return len(self.events) + len(self.forgotten)
+
+    def without(self, ids: Collection[str]) -> Slice:
+        """The same without the events of these ids, which were forgotten since it was read."""
+        if not ids:
+            return self
+        gone = set(ids)
+        kept = [(event, seq) for event, seq in zip(self.events, self.seqs, strict=True) if event.id not in gone]
+        return Slice([event for event, _ in kept], [seq for _, seq in kept], self.upto, (*self.forgotten, *ids))
 
 
 def read(connection: Connection, group: str, after: int, upto: int, types: Collection[str] | None, limit: int) -> Slice:
@@ -128,7 +145,46 @@ def read(connection: Connection, group: str, after: int, upto: int, types: Colle
         query = query.where(events.c.type.in_(sorted(types)))
     rows = connection.execute(query).all()
     end = rows[-1].seq if len(rows) == limit else upto
-    return Slice([_event(row) for row in rows], [row.seq for row in rows], end)
+    there = [row for row in rows if row.forgotten is None]
+    gone = tuple(row.id for row in rows if row.forgotten is not None)
+    return Slice([_event(row) for row in there], [row.seq for row in there], end, gone)
+
+
+def pages(
+    ledger: Ledger, group: str, types: Collection[str] | None = None, *, upto: int | None = None, limit: int = 500
+) -> Iterator[Slice]:
+    """All events of a group, as `read`, a transaction for each `limit` of them: none is held open for long.
+
+    Args:
+        upto: the last seq that is read; default: the last one there is now.
+    """
+    after = 0
+    with ledger.read() as connection:
+        head = cursors.position(connection, "record", group) if upto is None else upto
+    while after < head:
+        with ledger.read() as connection:
+            found = read(connection, group, after, head, types, limit)
+        yield found
+        after = found.upto
+
+
+def forgotten_since(connection: Connection, group: str, found: Slice) -> list[str]:
+    """Ids of those of the events that were forgotten since they were read."""
+    if not found.seqs:
+        return []
+    query = select(events.c.id).where(
+        events.c.group_id == group,
+        events.c.seq.between(found.seqs[0], found.seqs[-1]),
+        events.c.forgotten.is_not(None),
+        events.c.id.in_([event.id for event in found.events]),
+    )
+    return list(connection.execute(query).scalars())
+
+
+def groups_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """The group that each of these ids is recorded in, as far as the ledger has them."""
+    query = select(events.c.id, events.c.group_id).where(events.c.id.in_(ids))
+    return {row.id: row.group_id for row in connection.execute(query)}
 
 
 def of_session(

@@ -6,9 +6,10 @@ differs by database: see the first migration, and `search.py`.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint, false
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint, false, text
 
 metadata = MetaData()
+_GONE = text("forgotten IS NOT NULL")
 
 #: SQLite numbers rows by itself only where the type is exactly INTEGER.
 _Number = BigInteger().with_variant(Integer(), "sqlite")
@@ -33,8 +34,12 @@ events = Table(
     Column("text", Text, nullable=False, comment="what is said of it in episodes and in search; may be empty"),
     Column("data", Text, nullable=False, comment="JSON"),
     Column("extensions", Text, comment="JSON of CloudEvents attributes that Memlane does not know"),
+    Column(
+        "forgotten", BigInteger, comment="when its content was forgotten; the row stays, so that its id stays known"
+    ),
     UniqueConstraint("group_id", "seq", name="events_group_seq"),
     Index("events_group_session", "group_id", "session", "seq"),
+    Index("events_forgotten", "group_id", "seq", sqlite_where=_GONE, postgresql_where=_GONE),
 )
 
 event_paths = Table(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from memory.ledger.engine import Ledger
 
@@ -53,6 +53,35 @@ def index(ledger: Ledger, connection: Connection, group: str, seqs: Sequence[int
         statement = f"INSERT INTO event_search (n, words) SELECT n, {words} FROM events"
     query = text(f"{statement} WHERE group_id = :group AND seq BETWEEN :first AND :last AND text <> ''")
     connection.execute(query, {"group": group, "first": seqs[0], "last": seqs[-1]})
+
+
+def forget(connection: Connection, group: str, seqs: Collection[int]) -> None:
+    """Take events out of the index. To be called before their rows are emptied: it is by these that they are found."""
+    parameters = {"group": group, "seqs": list(seqs)}
+    if connection.dialect.name == "sqlite":
+        statement = (
+            "INSERT INTO event_search (event_search, rowid, group_id, text) "
+            "SELECT 'delete', e.n, e.group_id, e.text FROM events e JOIN event_search_docsize s ON s.id = e.n "
+            "WHERE e.group_id = :group AND e.seq IN :seqs"
+        )
+    else:
+        statement = (
+            "DELETE FROM event_search WHERE n IN (SELECT n FROM events WHERE group_id = :group AND seq IN :seqs)"
+        )
+    connection.execute(text(statement).bindparams(bindparam("seqs", expanding=True)), parameters)
+
+
+def clear(connection: Connection, group: str) -> None:
+    """Take all events of a group out of the index."""
+    if connection.dialect.name == "sqlite":
+        statement = (
+            "INSERT INTO event_search (event_search, rowid, group_id, text) "
+            "SELECT 'delete', e.n, e.group_id, e.text FROM events e JOIN event_search_docsize s ON s.id = e.n "
+            "WHERE e.group_id = :group"
+        )
+    else:
+        statement = "DELETE FROM event_search WHERE n IN (SELECT n FROM events WHERE group_id = :group)"
+    connection.execute(text(statement), {"group": group})
 
 
 def words_of(question: str) -> list[str]:

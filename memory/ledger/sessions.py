@@ -141,9 +141,19 @@ def recount(ledger: Ledger, connection: Connection, group: str, names: Collectio
             connection.execute(delete(sessions).where(sessions.c.group_id == group, sessions.c.session == name))
 
 
+def drop(connection: Connection, group: str, names: Collection[str]) -> None:
+    """Delete what is known of these sessions, until they are counted anew."""
+    connection.execute(delete(sessions).where(sessions.c.group_id == group, sessions.c.session.in_(names)))
+
+
+def clear(connection: Connection, group: str) -> None:
+    """Delete what is known of a group's sessions: stage `index` begins again."""
+    connection.execute(delete(sessions).where(sessions.c.group_id == group))
+
+
 def recount_all(ledger: Ledger, connection: Connection, group: str) -> None:
     """`recount` for all sessions of a group."""
-    connection.execute(delete(sessions).where(sessions.c.group_id == group))
+    clear(connection, group)
     query = select(log.c.session).where(log.c.group_id == group, log.c.session.is_not(None)).distinct()
     recount(ledger, connection, group, list(connection.execute(query).scalars()))
 

@@ -29,6 +29,9 @@ COMMANDS = (
     "plugins",
     "invalidate",
     "import",
+    "export",
+    "forget",
+    "rebuild",
     "doctor",
 )
 

@@ -113,7 +113,34 @@ def git(
     _run(lambda told: import_git(repository, chosen, name, told), as_json)
 
 
-def _run(importing: Callable[[Progress], Imported], as_json: bool) -> None:
+@app.command(
+    "jsonl",
+    epilog=examples(
+        "memlane import jsonl shop.jsonl.gz",
+        "memlane import jsonl shop.jsonl --group shop-copy --json",
+    ),
+)
+def jsonl(
+    file: Annotated[Path, typer.Argument(help="A file of `memlane export`; gzipped if its name ends in .gz.")],
+    group: Annotated[str | None, _group("the one that each event names")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish the events of an export, with all their attributes, in their order.
+
+    Events that the ledger has already, in whatever group, are left out, and counted: an id is unique, and an event is
+    in one group. Lines that are no events are named, and the rest goes through; then it exits with 1.
+    """
+    from ops import clients
+    from ops.export import import_lines
+
+    name = checked_group(group)
+    with clients.ledger() as ledger:
+        result = _run(lambda told: import_lines(file, ledger, name, told), as_json)
+    if result.skipped:
+        raise typer.Exit(1)
+
+
+def _run(importing: Callable[[Progress], Imported], as_json: bool) -> Imported:
     """Import with a progress bar, and tell what was done."""
     with progress("importing") as bar:
         task = bar.task_ids[0]
@@ -122,7 +149,7 @@ def _run(importing: Callable[[Progress], Imported], as_json: bool) -> None:
         say(plain(note))
     if as_json:
         print_json(result.as_json())
-        return
+        return result
     for line in result.skipped[:MOST_TOLD]:
         say(f"skipped {plain(line)}")
     if len(result.skipped) > MOST_TOLD:
@@ -132,3 +159,4 @@ def _run(importing: Callable[[Progress], Imported], as_json: bool) -> None:
     typer.echo(f"published {counted(result.types.total(), 'event')}{sessions} into {groups}")
     for type, count in result.types.most_common():
         typer.echo(f"  {count:6,}  {type}")
+    return result

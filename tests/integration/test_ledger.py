@@ -358,5 +358,5 @@ def test_a_connection_that_was_cut_is_replaced(postgres_server: str) -> None:
 
 def test_the_books_of_an_unknown_group_are_empty(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        assert books.of_group(connection, "nobody") == books.GroupBooks({}, 0, 0, 0, 0)
+        assert books.of_group(connection, "nobody") == books.GroupBooks({}, 0, 0, 0, 0, 0)
         assert books.groups(connection) == []

@@ -1,0 +1,265 @@
+"""Forgetting: the content of events goes, from wherever it was taken to; an empty row keeps their ids known.
+
+    ledger      one transaction for each `CHUNK` events: their rows are emptied; their paths, dead letters, full text
+                and sessions' rows go along. Who publishes one of these ids again publishes a duplicate.
+    graph       then what they said is taken out: see `memory.graph.forgetting`.
+    cache       all answers of the group are void; briefs of the sessions concerned are deleted.
+
+Stages that are behind find nothing to store. One that has read such an event before, and stores it after, has to wait
+for the transaction here or is waited for, and takes back what it did outside of SQL (`Follower.undo`). What is rebuilt
+is made of the rows, so that brings nothing back either.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import redis
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, select, update
+
+from memory import lua
+from memory.cache import Cache, Glob
+from memory.graph.kinds import TYPES
+from memory.ledger import cursors, dead, search, sessions
+from memory.ledger.engine import Ledger
+from memory.ledger.log import pages
+from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
+
+if TYPE_CHECKING:
+    from memory.events import Event
+    from memory.graph.writer import GraphWriter
+
+#: Events that one transaction empties.
+CHUNK = 500
+
+
+class NothingChosen(ValueError):
+    """Nothing says which events: all of a group would be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which events of a group: those for which all that is given holds.
+
+    `path` is a glob as `memlane invalidate` takes it; `since` and `before` are ms since 1970, of when it happened.
+    """
+
+    ids: Collection[str] = ()
+    sessions: Collection[str] = ()
+    path: Glob | None = None
+    users: Collection[str] = ()
+    since: int | None = None
+    before: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.ids or self.sessions or self.path or self.users) and self.since is None and self.before is None:
+            raise NothingChosen("say what to forget: ids, sessions, a path, users, or times")
+
+    def where(self) -> list[ColumnElement[bool]]:
+        """In SQL, but for the path."""
+        found: list[ColumnElement[bool]] = [events.c.forgotten.is_(None)]
+        found += [events.c.id.in_(self.ids)] if self.ids else []
+        found += [events.c.session.in_(self.sessions)] if self.sessions else []
+        found += [events.c.user_id.in_(self.users)] if self.users else []
+        found += [events.c.time >= self.since] if self.since is not None else []
+        found += [events.c.time < self.before] if self.before is not None else []
+        return found
+
+
+@dataclass
+class Forgotten:
+    """How much is no more. `episodes`, `entities` and `facts` are those of the graph."""
+
+    events: int = 0
+    dead_letters: int = 0
+    paths: int = 0
+    sessions: int = 0
+    episodes: int = 0
+    entities: int = 0
+    facts: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `memlane forget --json` prints of it."""
+        return {**asdict(self), "types": dict(sorted(self.types.items()))}
+
+
+def matching(ledger: Ledger, group: str, chosen: Chosen) -> Forgotten:
+    """What `forget` would find now, without doing it: events by type, dead letters."""
+    found = Forgotten()
+    for seqs in _found(ledger, group, chosen):
+        with ledger.read() as connection:
+            query = select(events.c.type, func.count()).where(events.c.group_id == group, events.c.seq.in_(seqs))
+            for type, count in connection.execute(query.group_by(events.c.type)):
+                found.types[type] += count
+    found.events = found.types.total()
+    with ledger.read() as connection:
+        found.dead_letters = len(_letters(connection, group, chosen))
+    return found
+
+
+def forget(
+    ledger: Ledger,
+    group: str,
+    chosen: Chosen,
+    *,
+    graph: GraphWriter,
+    client: redis.Redis,
+    progress: Callable[[int], object] = lambda events: None,
+) -> Forgotten:
+    """Forget events of a group that are in the ledger.
+
+    Args:
+        progress: told how many events were emptied just now.
+
+    Raises:
+        LedgerUnavailable, redis.RedisError, GraphUnavailable: what was done until then stays done. Before the first
+            event is emptied it is seen that all three can be reached; if the graph goes away later, it has to be
+            rebuilt, since by then nobody knows any more what is to be taken out of it.
+    """
+    graph.exists(group)
+    answers = Cache(client, group)
+    result = Forgotten()
+    named: set[str] = set()
+    ids: list[str] = []
+    try:
+        for seqs in _found(ledger, group, chosen):
+            emptied = _empty(ledger, group, seqs, result)
+            ids += [row.id for row in emptied]
+            named.update(row.session for row in emptied if row.session is not None)
+            answers.drop([lua.WHOLE_GROUP])
+            progress(len(emptied))
+        with ledger.write() as connection:
+            letters = dead.drop(ledger, connection, _letters(connection, group, chosen))
+            result.dead_letters += len(letters)
+    finally:
+        # Also where it did not come to its end: what was emptied is to be gone everywhere.
+        if named:
+            with ledger.write() as connection:
+                sessions.recount(ledger, connection, group, named)
+                left = {found.session for found in sessions.get(connection, group, named)}
+            result.sessions = len(named - left)
+            client.delete(*(f"{lua.PREFIX}brief:{session}" for session in named))
+        if ids:
+            removed = graph.forget(group, ids, remaining(ledger, group))
+            result.episodes, result.entities, result.facts = removed.episodes, removed.entities, removed.facts
+            answers.drop([lua.WHOLE_GROUP])
+    return result
+
+
+def remaining(ledger: Ledger, group: str) -> Iterator[Sequence[Event]]:
+    """All events of a group that the graph may tell of, in order, in batches."""
+    for found in pages(ledger, group, TYPES):
+        yield found.events
+
+
+def _found(ledger: Ledger, group: str, chosen: Chosen) -> Iterator[list[int]]:
+    """Seqs of the events that are meant, at most `CHUNK` at once, in order. They may be emptied meanwhile."""
+    wanted = [events.c.group_id == group, *chosen.where()]
+    if chosen.path is not None:
+        for some in _about(ledger, group, chosen.path):
+            with ledger.read() as connection:
+                query = select(events.c.seq).where(*wanted, events.c.seq.in_(some)).order_by(events.c.seq)
+                found = list(connection.execute(query).scalars())
+            if found:
+                yield found
+        return
+    after = 0
+    with ledger.read() as connection:
+        head = cursors.position(connection, "record", group)
+    while True:
+        with ledger.read() as connection:
+            query = select(events.c.seq).where(*wanted, events.c.seq > after, events.c.seq <= head)
+            found = list(connection.execute(query.order_by(events.c.seq).limit(CHUNK)).scalars())
+        if not found:
+            return
+        yield found
+        after = found[-1]
+
+
+def _about(ledger: Ledger, group: str, path: Glob) -> Iterator[list[int]]:
+    """Seqs of the events that are about paths that a glob matches."""
+    column = event_paths.c
+    with ledger.read() as connection:
+        known = connection.execute(select(column.path).where(column.group_id == group).distinct()).scalars().all()
+    paths = path.matches(known)
+    seqs: set[int] = set()
+    for start in range(0, len(paths), CHUNK):
+        with ledger.read() as connection:
+            query = select(column.seq).where(column.group_id == group, column.path.in_(paths[start : start + CHUNK]))
+            seqs.update(connection.execute(query).scalars())
+    listed = sorted(seqs)
+    yield from (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
+
+
+def _empty(ledger: Ledger, group: str, seqs: list[int], result: Forgotten) -> Sequence[Row[Any]]:
+    """Empty the rows of events, in one transaction with all that SQL holds of them. The rows as they were."""
+    with ledger.write() as connection:
+        # As stages do first: those that work on these events have ended, or begin when this has.
+        held = select(stage_cursors.c.stage).where(stage_cursors.c.group_id == group).order_by(stage_cursors.c.stage)
+        connection.execute(held.with_for_update()).all()
+        of_group = events.c.group_id == group
+        query = select(events).where(of_group, events.c.seq.in_(seqs), events.c.forgotten.is_(None))
+        rows = connection.execute(query.order_by(events.c.seq)).all()
+        if not rows:
+            return rows
+        seqs = [row.seq for row in rows]
+        indexed = cursors.position(connection, "index", group)
+        search.forget(connection, group, [seq for seq in seqs if seq <= indexed])
+        paths = [{"g": group, "p": path, "s": row.seq} for row in rows for path in _paths(row)]
+        if paths:
+            column = event_paths.c
+            one = (column.group_id == bindparam("g"), column.path == bindparam("p"), column.seq == bindparam("s"))
+            connection.execute(delete(event_paths).where(*one), paths)
+        letters = select(dead_letters.c.n).where(
+            dead_letters.c.group_id == group, dead_letters.c.event_id.in_([row.id for row in rows])
+        )
+        result.dead_letters += len(dead.drop(ledger, connection, connection.execute(letters).scalars().all()))
+        named = {row.session for row in rows if row.session is not None}
+        sessions.drop(connection, group, named)
+        nothing = dict.fromkeys(("session", "agent", "user_id", "project", "path", "extensions"), None)
+        change = {**nothing, "text": "", "data": "{}", "forgotten": int(time.time() * 1000)}
+        connection.execute(update(events).where(of_group, events.c.seq.in_(seqs)).values(change))
+    result.events += len(rows)
+    result.paths += len(paths)
+    result.types.update(row.type for row in rows)
+    return rows
+
+
+def _paths(row: Row[Any]) -> set[str]:
+    """As `Event.paths`."""
+    named = json.loads(row.data).get("paths")
+    found = [row.path, *(named if isinstance(named, list) else [])]
+    return {path for path in found if isinstance(path, str) and path}
+
+
+def _letters(connection: Connection, group: str, chosen: Chosen) -> list[int]:
+    """Numbers of the dead letters of stage `record`, which never came into the ledger, that are meant."""
+    column = dead_letters.c
+    query = select(column.n, column.event).where(column.group_id == group, column.stage == "record").order_by(column.n)
+    return [row.n for row in connection.execute(query) if _is_meant(row.event, chosen)]
+
+
+def _is_meant(raw: str, chosen: Chosen) -> bool:
+    """Whether what was found instead of an event is meant, as far as it says so."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(found, dict) or chosen.since is not None or chosen.before is not None:
+        return False
+    data = found.get("data") if isinstance(found.get("data"), dict) else {}
+    assert data is not None
+    named = data.get("paths")
+    paths = [data.get("path"), found.get("subject"), *(named if isinstance(named, list) else [])]
+    return (
+        (not chosen.ids or found.get("id") in chosen.ids)
+        and (not chosen.sessions or found.get("session") in chosen.sessions)
+        and (not chosen.users or found.get("user") in chosen.users)
+        and (chosen.path is None or bool(chosen.path.matches(path for path in paths if isinstance(path, str))))
+    )

@@ -1,0 +1,95 @@
+"""`memlane forget`: delete what was said, everywhere."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from ops.cli.options import Group, group_or_default, moment, progress
+from ops.cli.output import Json, examples, print_json, say
+from ops.text import counted, plain
+
+EXAMPLES = examples(
+    "memlane forget --id 01JD8XQ4ZK3V9M2N7P5R6S8T0W",
+    "memlane forget --session ses_1 --dry-run",
+    "memlane forget --path 'secrets/**' --yes",
+    "memlane forget --user ann@example.org --before 2026-01-01 --yes --json",
+)
+
+
+class NotConfirmed(Exception):
+    """Nothing is forgotten without somebody having said so; the message says how to."""
+
+
+def command(
+    id: Annotated[list[str] | None, typer.Option("--id", help="The event with this id; may be given again.")] = None,
+    session: Annotated[list[str] | None, typer.Option(help="Events of this session; may be given again.")] = None,
+    path: Annotated[str | None, typer.Option(metavar="GLOB", help="Events about paths that this matches.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Events of this user; may be given again.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="That happened then or later: 2026-11-21, or how long ago: 7d.")
+    ] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="That happened before then.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only count them.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
+    """Forget events of a group, for good: those for which all that is given holds.
+
+    Their content goes from the ledger, the full text, the graph, dead letters and cached answers. An empty row keeps
+    each id known: published or imported again, it stays forgotten. Nothing in an agent's own database is touched.
+    """
+    from memory.cache import Glob
+    from memory.forget import Chosen, matching
+    from memory.settings import settings
+    from ops import clients
+    from ops.forgetting import Outcome, forget_in, under_way
+    from ops.home import Home
+
+    name = group_or_default(group)
+    glob = Glob(path) if path is not None else None
+    times = _milliseconds(moment(since, "--since")), _milliseconds(moment(before, "--before"))
+    chosen = Chosen(id or (), session or (), glob, user or (), *times)
+    with clients.queue() as queue, clients.ledger() as ledger:
+        with progress("waiting for the lane"):
+            outcome = Outcome(name, matching(ledger, name, chosen), dry_run)
+            under_way(outcome, queue, Home(settings().home, settings().valkey), ledger, 0 if dry_run else 30.0)
+            outcome.forgotten = found = matching(ledger, name, chosen)
+        if not dry_run and (found.events or found.dead_letters):
+            if not yes:
+                _confirm(found.events, found.dead_letters, name)
+            with progress("forgetting", found.events) as bar:
+                forget_in(outcome, queue, ledger, chosen, lambda events: bar.advance(bar.task_ids[0], events))
+    for note in outcome.notes:
+        say(note)
+    if as_json:
+        print_json(outcome.as_json())
+        return
+    done = outcome.forgotten
+    typer.echo(f"{'would forget' if dry_run else 'forgot'} {counted(done.events, 'event')} of {name}")
+    for type, count in done.types.most_common():
+        typer.echo(f"  {count:6,}  {plain(type)}")
+    parts = ("dead_letters", "paths", "sessions", "episodes", "entities", "facts")
+    for what in parts if not dry_run else parts[:1]:
+        if count := getattr(done, what):
+            typer.echo(f"  {count:6,}  {what.replace('_', ' ')}")
+
+
+def _confirm(events: int, letters: int, group: str) -> None:
+    """
+    Raises:
+        NotConfirmed: nobody can be asked, or the answer is no.
+    """
+    what = counted(events, "event") + (f" and {counted(letters, 'dead letter')}" if letters else "")
+    if not sys.stdin.isatty():
+        raise NotConfirmed(f"{what} of {group} would be forgotten for good, and nobody can be asked here: add --yes")
+    if not typer.confirm(f"forget {what} of {group} for good?", err=True):
+        raise NotConfirmed("nothing was forgotten")
+
+
+def _milliseconds(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp() * 1000)

@@ -1,0 +1,54 @@
+"""`memlane rebuild`: graph, index and cache, anew from the ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from ops.cli.options import OnlyGroup, checked_group, progress
+from ops.cli.output import Json, examples, print_json
+from ops.text import counted
+
+EXAMPLES = examples(
+    "memlane rebuild",
+    "memlane rebuild graph --group shop-3f2a91bc",
+    "memlane rebuild index --json",
+)
+
+
+def command(
+    what: Annotated[
+        Literal["graph", "index", "cache", "all"],
+        typer.Argument(help="The knowledge graph, the full text, cached answers, or all."),
+    ] = "all",
+    group: OnlyGroup = None,
+    as_json: Json = False,
+) -> None:
+    """Make graph, index and cache anew from the ledger. The workers do it, while everything goes on; no model is asked.
+
+    Ctrl-C ends the waiting, not the work. Of the graph a hash is shown: the same events make the same graph.
+    """
+    from memory.ledger import books
+    from ops import clients
+    from ops.rebuild import PARTS, rebuild
+
+    only = checked_group(group)
+    with clients.queue(), clients.ledger() as ledger:
+        with ledger.read() as connection:
+            groups = [only] if only else books.groups(connection)
+        with progress("rebuilding") as bar:
+            task = bar.task_ids[0]
+            parts = list(PARTS) if what == "all" else [what]
+            done = rebuild(parts, groups, lambda seq, of: bar.update(task, completed=seq, total=of))
+    if as_json:
+        print_json({"what": what, "groups": [one.as_json() for one in done]})
+        return
+    for one in done:
+        line = f"rebuilt {' and '.join(one.parts)} of {one.group}: {counted(one.events, 'event')}"
+        if one.graph:
+            nodes, relations = sum(one.graph.nodes.values()), sum(one.graph.relations.values())
+            line += f"; graph of {nodes:,} nodes and {relations:,} relations, sha256 {one.graph.sha256[:16]}"
+        typer.echo(line)
+    if not done:
+        typer.echo("the ledger holds no group")

@@ -1,0 +1,161 @@
+"""Keeping a memory as a user does it: export, import, forget, rebuild, on a running system."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+from pathlib import Path
+
+from sqlalchemy import text
+
+from memory.ledger import Ledger
+from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal
+from tests.project import project
+from tests.servers import wait_until
+
+COUNT = 120
+
+
+def filled(memlane: CommandLine, group: str) -> None:
+    given = [{name: value for name, value in event.items() if value is not None} for event in project(group, COUNT)]
+    assert memlane("publish", "--stdin", stdin=lines(*given)).code == 0
+    assert memlane.books(group).recorded == COUNT
+
+
+def test_export_and_import(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    filled(memlane, group)
+    written = memlane("export")
+    assert (written.code, written.err) == (0, "")
+    assert len(written.out.splitlines()) == COUNT
+    answer = memlane("export", "-o", "x.jsonl.gz", "--json").json
+    assert (answer["group"], answer["events"], answer["forgotten"]) == (group, COUNT, 0)
+    assert gzip.decompress((tmp_path / "x.jsonl.gz").read_bytes()).decode() == written.out
+    (tmp_path / "x.jsonl").write_text(written.out)
+
+    # An id is in one group: what is told must not be taken for a copy.
+    said = memlane("import", "jsonl", "x.jsonl", "--group", f"{group}-copy")
+    assert said.code == 0
+    assert said.out == "published 0 events into no group\n"
+    assert f"{COUNT} of these events are in group {group} already, and stay there" in said.err
+    other = written.out.replace(f'"id":"{group}', f'"id":"{group}x')
+    (tmp_path / "y.jsonl").write_text(other + "torn")
+    ended = memlane("import", "jsonl", "y.jsonl", "--group", f"{group}-copy", "--json")
+    assert ended.code == 1
+    assert (ended.json["published"], ended.json["groups"], ended.json["known"]) == (COUNT, [f"{group}-copy"], {})
+    assert ended.json["skipped"] == [f"line {COUNT + 1}: event: not valid JSON (line 1 column 1)"]
+    assert memlane.books(f"{group}-copy").recorded == COUNT
+
+    assert memlane("export", "--json").code == 2
+    memlane("import", "jsonl", "gone.jsonl").failed("gone.jsonl can't be read")
+
+
+def test_forget(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    filled(memlane, group)
+    of_session = [event for event in project(group, COUNT) if event["session"] == "ses_1"]
+    dry = memlane("forget", "--session", "ses_1", "--dry-run", "--json").json
+    assert (dry["dry_run"], dry["events"], dry["episodes"]) == (True, len(of_session), 0)
+    memlane("forget", "--session", "ses_1").failed("for good", "--yes")
+    assert memlane.books(group).forgotten == 0
+
+    answer = memlane("forget", "--session", "ses_1", "--yes", "--json").json
+    assert answer["events"] == len(of_session)
+    assert answer["notes"] == []
+    assert sum(answer["types"].values()) == len(of_session)
+    assert answer["sessions"] == 1
+    assert answer["episodes"] > 0
+    books = memlane.books(group)
+    assert (books.recorded, books.forgotten) == (COUNT, len(of_session))
+    status = memlane("status", "--group", group)
+    assert "forgotten" in status.out
+
+    # Named one by one, as an answer shows them; it is gone from answers at once, also from those in the cache.
+    question = ("recall", "what about src/m1.py?", "--json")
+    (item, *_) = memlane(*question).json["items"]
+    assert memlane(*question).json["cache"] == "hit"
+    assert memlane("forget", "--id", item["id"], "--yes").out.startswith(f"forgot 1 event of {group}\n")
+    assert item["id"] not in [one["id"] for one in memlane(*question).json["items"]]
+
+    exported = memlane("export", "-o", "x.jsonl", "--json").json
+    assert exported["events"] + exported["forgotten"] == COUNT
+    assert "ses_1" not in (tmp_path / "x.jsonl").read_text()
+    # What is published again stays forgotten.
+    filled_again = [{k: v for k, v in event.items() if v is not None} for event in of_session]
+    assert memlane("publish", "--stdin", stdin=lines(*filled_again)).code == 0
+    books = memlane.books(group)
+    assert (books.recorded, books.duplicates) == (COUNT, len(of_session))
+    memlane("forget", "--path", "!x", "--yes").failed("is not a glob")
+
+
+def test_forget_asks_who_can_be_asked(memlane: CommandLine, group: str) -> None:
+    filled(memlane, group)
+    with terminal() as screen:
+        streams = {"stdin": screen.theirs, "stdout": subprocess.PIPE, "stderr": screen.theirs}
+        with memlane.begun("forget", "--path", "src/m1.py", **streams) as forgetting:
+            wait_until(lambda: f"of {group} for good?" in screen.seen, "the question", PATIENCE)
+            screen.type("y\n")
+            out, _ = forgetting.communicate(timeout=PATIENCE)
+    assert forgetting.returncode == 0
+    assert "forgot " in out.decode()
+    assert memlane.books(group).forgotten > 0
+
+
+def test_nothing_of_it_is_left_in_the_ledgers_file(memlane: CommandLine, group: str) -> None:
+    """While workers, and so other connections, are at work."""
+    secret = f"unmistakable{group.replace('-', '')}"
+    memlane("store", f"the {secret} is under the mat", "--session", "gone")
+    memlane.books(group)
+
+    def held() -> bool:
+        return any(secret.encode() in file.read_bytes() for file in memlane.home.glob("ledger.sqlite3*"))
+
+    assert held()
+    answer = memlane("forget", "--session", "gone", "--yes", "--json").json
+    assert (answer["events"], answer["notes"]) == (1, [])
+    assert not held()
+
+
+def test_rebuild(memlane: CommandLine, group: str) -> None:
+    filled(memlane, group)
+    question = ("recall", "What about src/m1.py?", "--json")
+    items = memlane(*question).json["items"]
+    first = memlane("rebuild", "graph", "--group", group, "--json").json
+    (one,) = first["groups"]
+    assert (one["group"], one["events"], one["parts"]) == (group, COUNT, ["graph"])
+    assert one["graph"]["nodes"]["Episodic"] > 0
+    # Twice, and while events come.
+    again = memlane("rebuild", "--group", group, "--json").json
+    assert again["groups"][0]["graph"] == one["graph"]
+    assert again["groups"][0]["parts"] == ["index", "graph", "cache"]
+    books = memlane.books(group)
+    assert {stage.stage: stage.done for stage in books.stages if stage.stage in ("index", "episodes")} == {
+        stage.stage: stage.interest for stage in books.stages if stage.stage in ("index", "episodes")
+    }
+    assert [item["id"] for item in memlane(*question).json["items"]] == [item["id"] for item in items]
+    said = memlane("rebuild", "cache", "--group", group)
+    assert said.out == f"rebuilt cache of {group}: {COUNT} events\n"
+    assert memlane(*question).json["cache"] == "miss"
+
+
+def test_rebuild_while_events_come(memlane: CommandLine, group: str) -> None:
+    filled(memlane, group)
+    more = [{"type": "completion", "session": "s", "data": {"task": f"more {n}"}} for n in range(2_000)]
+    with memlane.begun("publish", "--stdin", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as publishing:
+        assert publishing.stdin is not None
+        publishing.stdin.write(lines(*more[:1_000]))
+        publishing.stdin.flush()
+        assert memlane("rebuild", "--group", group).code == 0
+        publishing.communicate(lines(*more[1_000:]), PATIENCE)
+    assert publishing.returncode == 0
+    books = memlane.books(group)
+    assert books.recorded == COUNT + 2_000
+    with_all = memlane("rebuild", "graph", "--group", group, "--json").json["groups"][0]
+    assert with_all["events"] == COUNT + 2_000
+    memlane.books(group)
+    ledger = Ledger(f"sqlite:///{memlane.home / 'ledger.sqlite3'}")
+    with ledger.read() as connection:
+        indexed = "SELECT count(*) FROM events e JOIN event_search_docsize s ON s.id = e.n WHERE group_id = :group"
+        texts = "SELECT count(*) FROM events WHERE group_id = :group AND text <> ''"
+        found = [connection.execute(text(query), {"group": group}).scalar() for query in (indexed, texts)]
+    ledger.close()
+    assert found[0] == found[1]
+    assert with_all["graph"]["nodes"]["Episodic"] >= 2_000

@@ -1,0 +1,318 @@
+"""Forgetting and rebuilding, with the stages' own code, on both databases and a real graph.
+
+What holds each time: after events were forgotten, everything made of the ledger is what it would be had they never been
+there; and what is rebuilt is what was there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import select, text
+
+from memory import lua
+from memory.cache import Glob
+from memory.events import parse
+from memory.forget import Chosen, Forgotten, NothingChosen, forget, matching
+from memory.graph.fingerprint import Fingerprint, fingerprint
+from memory.graph.writer import GraphUnavailable, GraphWriter
+from memory.ledger import Ledger, books, cursors, sessions
+from memory.ledger.cleaning import clean
+from memory.ledger.log import Slice
+from memory.ledger.schema import dead_letters, event_paths, events
+from memory.ledger.search import search
+from ops.rebuild import _begin_again
+from producers import Publisher
+from tests.conftest import System
+from tests.project import project
+from tests.workers_here import workers_here
+from workers import resources
+from workers.episodes import Episodes
+from workers.index import Index
+from workers.stage import Follower, drain
+from workers.stages import STAGES
+
+EVENTS = 160
+
+
+@pytest.fixture
+def here(system: System) -> Iterator[System]:
+    """This process does the workers' work, in small batches, when a test says so."""
+    with workers_here({**system.environ, "MEMLANE_BATCH_SIZE": "37", "MEMLANE_REST_SECONDS": "0.1"}):
+        yield system
+
+
+@pytest.fixture
+def ledger(here: System) -> Ledger:
+    return resources.ledger()
+
+
+@pytest.fixture
+def graph(here: System) -> GraphWriter:
+    return resources.graph()
+
+
+def work(group: str, *names: str) -> None:
+    """Have stages, by default all, work off what there is."""
+    for name in names or STAGES:
+        while STAGES[name].has_work(group):
+            resources.valkey().delete(lua.lease(name, group))
+            drain(STAGES[name], group)
+
+
+def publish(group: str, found: list[dict[str, Any]], *stages: str) -> None:
+    with Publisher(source="test", group=group) as publisher:
+        publisher.publish_many(found)
+    work(group, *stages)
+
+
+def made_of(graph: GraphWriter, group: str, found: list[dict[str, Any]]) -> Fingerprint:
+    """The fingerprint of the graph that these events alone make, written in one go. The group's own is put aside, since
+    its name is part of what things are known by."""
+    with redis.Redis(unix_socket_path=graph.address.removeprefix("unix://")) as client:
+        client.rename(group, f"{group}-aside")
+        try:
+            graph.write(group, [parse(given(event)) for event in found])
+            return fingerprint(graph, group)
+        finally:
+            client.delete(group)
+            client.rename(f"{group}-aside", group)
+
+
+def given(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if value is not None}
+
+
+def forgot(ledger: Ledger, group: str, graph: GraphWriter, **chosen: Any) -> Forgotten:
+    return forget(ledger, group, Chosen(**chosen), graph=graph, client=resources.valkey())
+
+
+def balanced(ledger: Ledger, group: str) -> None:
+    with ledger.read() as connection:
+        for stage in STAGES.values():
+            if isinstance(stage, Follower):
+                found = books.of_stage(connection, stage.name, group, stage.types)
+                assert found.interest == found.done + found.pending + found.dead, found
+
+
+def sessions_of(ledger: Ledger, group: str) -> list[sessions.Session]:
+    with ledger.read() as connection:
+        return sorted(sessions.latest(connection, group, 100), key=lambda one: one.session)
+
+
+CHOICES: list[dict[str, Any]] = [
+    {"sessions": ["ses_1", "ses_4"]},
+    {"users": ["user-1@example.org"]},
+    {"path": Glob("src/m1*.py")},
+    {"since": 1_793_494_000_000, "before": 1_793_499_000_000},
+    {"sessions": ["ses_2"], "users": ["user-0@example.org", "user-2@example.org"], "path": Glob("README")},
+]
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=lambda chosen: "+".join(chosen))
+def test_it_is_as_if_they_had_never_been_there(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str, chosen: dict[str, Any]
+) -> None:
+    every = project(group, EVENTS)
+    publish(group, every)
+    all_sessions = sessions_of(ledger, group)
+    meant = matching(ledger, group, Chosen(**chosen))
+    assert 0 < meant.events < EVENTS
+
+    result = forgot(ledger, group, graph, **chosen)
+    assert (result.events, result.types) == (meant.events, meant.types)
+    assert result.episodes > 0
+
+    with ledger.read() as connection:
+        rows = connection.execute(select(events).where(events.c.group_id == group).order_by(events.c.seq)).all()
+        gone = [row for row in rows if row.forgotten is not None]
+        assert [row.seq for row in rows] == list(range(1, EVENTS + 1))
+        assert len(gone) == result.events
+        for row in gone:
+            assert (row.text, row.data, row.extensions) == ("", "{}", None)
+            assert {row.session, row.agent, row.user_id, row.project, row.path} == {None}
+        found = books.of_group(connection, group)
+        assert (found.recorded, found.forgotten) == (EVENTS, len(gone))
+        lost = {row.seq for row in gone}
+        paths = connection.execute(select(event_paths.c.seq).where(event_paths.c.group_id == group)).scalars()
+        assert not lost & set(paths)
+        for row in gone:
+            number = int(row.id.rpartition("-")[2])
+            for word in (f"word{number}", f"number{number}"):
+                assert search(ledger, connection, group, word, 10) == []
+    balanced(ledger, group)
+
+    # As if only the others had been there.
+    others = [event for event in every if event["id"] not in {row.id for row in gone}]
+    assert fingerprint(graph, group) == made_of(graph, group, others)
+    kept = {row.session for row in rows if row.session}
+    assert [one.session for one in sessions_of(ledger, group)] == sorted(kept)
+    assert result.sessions == len(all_sessions) - len(kept)
+
+    # Nor does anything come back: not by publishing them again, nor by rebuilding.
+    before = sessions_of(ledger, group)
+    graph_before = fingerprint(graph, group)
+    publish(group, every)
+    with ledger.read() as connection:
+        found = books.of_group(connection, group)
+    assert (found.recorded, found.duplicates, found.forgotten) == (EVENTS, EVENTS, len(gone))
+    for name in ("index", "episodes"):
+        _begin_again(name, group)
+    balanced(ledger, group)
+    work(group)
+    balanced(ledger, group)
+    assert fingerprint(graph, group) == graph_before
+    assert sessions_of(ledger, group) == before
+
+
+class Overtaken:
+    """Events of a group are forgotten after a stage has done what it does outside of SQL, before its cursor moves; and
+    perhaps another worker takes over."""
+
+    taken_over = False
+
+    def before(self, group: str, found: Slice) -> None:
+        super().before(group, found)  # type: ignore[misc]
+        forgot(resources.ledger(), group, resources.graph(), sessions=["ses_1"])
+        if self.taken_over:
+            cursors.take_token(resources.ledger(), self.name, group)  # type: ignore[attr-defined]
+
+
+class OvertakenEpisodes(Overtaken, Episodes):
+    pass
+
+
+class OvertakenIndex(Overtaken, Index):
+    pass
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_graph_written_while_it_is_forgotten(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str, taken_over: bool
+) -> None:
+    every = project(group, 60)
+    publish(group, every, "record")
+    stage = OvertakenEpisodes()
+    stage.taken_over = taken_over
+    token = cursors.take_token(ledger, "episodes", group)
+    if taken_over:
+        with pytest.raises(cursors.Fenced):
+            stage.step(group, token, 500)
+    else:
+        stage.step(group, token, 500)
+    others = [event for event in every if event["session"] != "ses_1"]
+    assert fingerprint(graph, group) == made_of(graph, group, others)
+    work(group)
+    assert fingerprint(graph, group) == made_of(graph, group, others)
+    balanced(ledger, group)
+
+
+def test_index_that_had_read_it_does_not_bring_it_back(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str
+) -> None:
+    every = project(group, 60)
+    publish(group, every, "record")
+    stage = OvertakenIndex()
+    stage.step(group, cursors.take_token(ledger, "index", group), 500)
+    work(group)
+    balanced(ledger, group)
+    assert "ses_1" not in [one.session for one in sessions_of(ledger, group)]
+    said = [(event["session"], int(event["id"][-5:])) for event in every if event["type"] == "chat.message"]
+    with ledger.read() as connection:
+        for session, number in said:
+            assert len(search(ledger, connection, group, f"word{number}", 5)) == (session != "ses_1")
+
+
+def test_stages_that_are_behind_find_nothing(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    every = project(group, 60)
+    publish(group, every, "record")
+    forgot(ledger, group, graph, ids=[event["id"] for event in every[:50]])
+    work(group)
+    balanced(ledger, group)
+    assert fingerprint(graph, group) == made_of(graph, group, every[50:])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_nothing_of_it_is_left_in_the_files(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    words = [secrets.token_hex(8) for _ in range(40)]
+    path = Path(here.database_url.removeprefix("sqlite:///"))
+
+    def held() -> set[str]:
+        raw = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+        return {word for word in words if word.encode() in raw}
+
+    said = [
+        {
+            "id": f"{group}-{n}",
+            "type": "chat.message",
+            "session": f"s{n % 2}",
+            "data": {"role": "user", "text": f"{word} " * 3},
+        }
+        for n, word in enumerate(words)
+    ]
+    publish(group, said)
+    publish(group, project(group, 100))
+    assert held() == set(words)
+    forgot(ledger, group, graph, sessions=["s1"])
+    assert clean(ledger, 10)
+    assert held() == set(words[::2])
+    with ledger.read() as connection:
+        assert len(search(ledger, connection, group, words[0], 5)) == 1
+        assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+
+
+def test_dead_letters_go_along(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    every = project(group, 40)
+    publish(group, every, "record")
+    raw = f'{{"id": "broken", "session": "ses_1", "type": "error", "group": "{group}", "data": {{}}}}'
+    resources.valkey().xadd(lua.lane(group), {"e": raw})
+    work(group, "record")
+    token = cursors.take_token(ledger, "episodes", group)
+    for _ in range(40):
+        if STAGES["episodes"].position(group) is not None:
+            STAGES["episodes"].bury(group, token, "broken", 3)
+    work(group)
+    balanced(ledger, group)
+    result = forgot(ledger, group, graph, sessions=["ses_1"])
+    buried = [e for e in every if e["session"] == "ses_1" and e["type"] in (STAGES["episodes"].types or ())]
+    assert result.dead_letters == len(buried) + 1
+    balanced(ledger, group)
+    with ledger.read() as connection:
+        left = connection.execute(select(dead_letters.c.event).where(dead_letters.c.group_id == group)).scalars().all()
+        assert books.of_group(connection, group).dead == 1
+    assert left
+    assert not [one for one in left if "ses_1" in one]
+    # What was given up is tried again.
+    _begin_again("episodes", group)
+    balanced(ledger, group)
+    work(group)
+    assert fingerprint(graph, group) == made_of(graph, group, [e for e in every if e["session"] != "ses_1"])
+
+
+def test_answers_and_briefs_are_void(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    client = resources.valkey()
+    publish(group, project(group, 40))
+    client.set(f"{lua.PREFIX}brief:ses_1", "what was said")
+    before = client.time()[0]
+    forgot(ledger, group, graph, sessions=["ses_1"])
+    assert int(client.get(lua.dropped(group, lua.WHOLE_GROUP))) >= before * 1_000_000
+    assert not client.exists(f"{lua.PREFIX}brief:ses_1")
+
+
+def test_nothing_is_forgotten_while_the_graph_is_away(here: System, ledger: Ledger, group: str, tmp_path: Path) -> None:
+    publish(group, project(group, 10), "record")
+    away = GraphWriter(f"unix://{tmp_path}/gone")
+    with pytest.raises(GraphUnavailable):
+        forgot(ledger, group, away, users=["user-1@example.org"])
+    with ledger.read() as connection:
+        assert books.of_group(connection, group).forgotten == 0
+
+
+def test_something_must_be_chosen() -> None:
+    with pytest.raises(NothingChosen):
+        Chosen()
