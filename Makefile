@@ -56,5 +56,5 @@ $(READY): requirements/dev.txt pyproject.toml
 
 $(NODE_READY): $(OPENCODE)/package-lock.json $(OPENCODE)/package.json
 	@command -v npm >/dev/null || { echo "npm is needed for the OpenCode plugin (packages nodejs and npm, or https://nodejs.org)" >&2; exit 1; }
-	cd $(OPENCODE) && npm ci --silent
+	cd $(OPENCODE) && npm ci --loglevel=error
 	touch $(NODE_READY)
