@@ -13,6 +13,7 @@ is made of the rows, so that brings nothing back either.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 #: Events that one transaction empties.
 CHUNK = 500
+_WORD = re.compile(r"\w+")
 
 
 class NothingChosen(ValueError):
@@ -150,6 +152,53 @@ def forget(
             result.episodes, result.entities, result.facts = removed.episodes, removed.entities, removed.facts
             answers.drop([lua.WHOLE_GROUP])
     return result
+
+
+class Forgetting:
+    """What a mechanism is given to forget with, in words: see `memory.mechanisms.given.Forget`."""
+
+    def __init__(self, ledger: Ledger, group: str, *, graph: GraphWriter, client: redis.Redis) -> None:
+        self._ledger, self._group = ledger, group
+        self._graph, self._client = graph, client
+
+    def __call__(self, request: str, session: str | None = None) -> dict[str, Any]:
+        """Forget what users asked to remember, where it holds all the words of the request, and requests to forget that
+        themselves say it. Words are no reason to delete what agents did: that takes `memlane forget`.
+
+        Args:
+            session: in which it was asked; what was said in others is meant as well.
+
+        Returns:
+            As `Forgotten.as_json`, and `ids`.
+
+        Raises:
+            NothingChosen: the request holds no word.
+            As `forget`.
+        """
+        words = set(_WORD.findall(request.lower()))
+        if not words:
+            raise NothingChosen("say in words what to forget")
+        query = select(events.c.id, events.c.data).where(
+            events.c.group_id == self._group,
+            events.c.type == "user.request",
+            events.c.forgotten.is_(None),
+            # JSON spells letters as they are, so the longest word narrows it down.
+            events.c.data.icontains(max(words, key=len), autoescape=True),
+        )
+        with self._ledger.read() as connection:
+            ids = [row.id for row in connection.execute(query) if words <= _asked(row.data)]
+        if not ids:
+            return {**Forgotten().as_json(), "ids": []}
+        done = forget(self._ledger, self._group, Chosen(ids=ids), graph=self._graph, client=self._client)
+        return {**done.as_json(), "ids": ids}
+
+
+def _asked(data: str) -> set[str]:
+    """The words of a request that is to be remembered, or forgotten; none of a question."""
+    found = json.loads(data)
+    if found.get("action") not in ("remember", "forget"):
+        return set()
+    return set(_WORD.findall(str(found.get("request")).lower()))
 
 
 def remaining(ledger: Ledger, group: str) -> Iterator[Sequence[Event]]:

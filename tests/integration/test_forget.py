@@ -6,6 +6,7 @@ there; and what is rebuilt is what was there.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy import select, text
 from memory import lua
 from memory.cache import Glob
 from memory.events import parse
-from memory.forget import Chosen, Forgotten, NothingChosen, forget, matching
+from memory.forget import Chosen, Forgetting, Forgotten, NothingChosen, forget, matching
 from memory.graph.fingerprint import Fingerprint, fingerprint
 from memory.graph.writer import GraphUnavailable, GraphWriter
 from memory.ledger import Ledger, books, cursors, sessions
@@ -26,6 +27,8 @@ from memory.ledger.cleaning import clean
 from memory.ledger.log import Slice
 from memory.ledger.schema import dead_letters, event_paths, events
 from memory.ledger.search import search
+from memory.mechanisms.user_request import UserRequestMechanism
+from memory.plugin_adapter import PluginContext
 from ops.rebuild import _begin_again
 from producers import Publisher
 from tests.conftest import System
@@ -316,3 +319,28 @@ def test_nothing_is_forgotten_while_the_graph_is_away(here: System, ledger: Ledg
 def test_something_must_be_chosen() -> None:
     with pytest.raises(NothingChosen):
         Chosen()
+
+
+def test_in_words(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    said = [
+        ("remember", "Deploys are on Tuesdays"),
+        ("remember", "Deploys are on Mondays, never on Fridays"),
+        ("query", "On which day, Tuesdays or Mondays, are deploys?"),
+        ("forget", "deploys on tuesdays"),
+    ]
+    requests = [
+        {"id": f"{group}-{n}", "type": "user.request", "session": f"s{n}", "data": {"action": action, "request": words}}
+        for n, (action, words) in enumerate(said)
+    ]
+    publish(group, requests)
+    given = Forgetting(ledger, group, graph=graph, client=resources.valkey())
+    context = PluginContext(session_id="s9", metadata={"request": "Deploys … Tuesdays", "action": "forget"})
+    result = asyncio.run(UserRequestMechanism(forget=given).execute(context))
+    assert result.success
+    assert result.data["ids"] == [f"{group}-0", f"{group}-3"]
+    assert (result.data["events"], result.data["episodes"]) == (2, 1)
+    assert given("nothing of the kind")["ids"] == []
+    with pytest.raises(NothingChosen):
+        given(" … ")
+    with ledger.read() as connection:
+        assert [found.id for found in search(ledger, connection, group, "Tuesdays", 5)] == [f"{group}-2"]
