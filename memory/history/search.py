@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from memory.history.answer import Answer
@@ -13,13 +14,12 @@ from memory.history.operations import Search
 from memory.history.place import Place
 from memory.ledger import search as full_text
 from memory.ledger.sessions import COMPACTIONS, MESSAGES
+from memory.ledger.words import question_words, words_of
 
 #: What counts as conversation.
 TYPES = MESSAGES | COMPACTIONS | {"chat.start", "completion"}
 #: Length of a snippet, in characters.
 SNIPPET = 240
-#: Letters that a word must share with one that is looked for, to be marked: about what stemming leaves of it.
-_STEM = 4
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 
 
@@ -37,7 +37,7 @@ def search(place: Place, arguments: Search) -> Answer:
     )
     rows = place.events_at([match.seq for match in matches])
     hidden = hidden_in(place, {match.session for match in matches if match.session})
-    words = full_text.words_of(arguments.query)
+    words = frozenset(question_words(arguments.query))
     found: list[dict[str, Any]] = []
     for match in matches:
         if match.seq not in rows:
@@ -71,10 +71,10 @@ def search(place: Place, arguments: Search) -> Answer:
     return Answer(page.end(*left, "`messages` with read: NUMBER shows a message whole."), data)
 
 
-def snippet(text: str, words: list[str], length: int = SNIPPET) -> str:
+def snippet(text: str, words: Collection[str], length: int = SNIPPET) -> str:
     """The piece of a text that holds most of the words, these in `**`, `…` where it was cut."""
     line = " ".join(text.split())
-    hits = [found for found in _WORD.finditer(line) if _meant(found[0].lower(), words)]
+    hits = [found for found in _WORD.finditer(line) if any(word in words for word in words_of(found[0]))]
     start = 0
     if hits and len(line) > length:
         best = max(hits, key=lambda hit: (_distinct(hits, hit.start(), length), -hit.start()))
@@ -91,17 +91,5 @@ def snippet(text: str, words: list[str], length: int = SNIPPET) -> str:
 
 
 def _distinct(hits: list[re.Match[str]], start: int, length: int) -> int:
-    return len({hit[0].lower()[:_STEM] for hit in hits if start <= hit.start() < start + length * 5 // 6})
-
-
-def _meant(found: str, words: list[str]) -> bool:
-    """Whether a word of a text is a form of one that is looked for, as far as its letters tell."""
-    for word in words:
-        common = min(len(word), len(found))
-        if found == word or (
-            common >= _STEM
-            and found[: max(_STEM, common - 3)] == word[: max(_STEM, common - 3)]
-            and abs(len(found) - len(word)) <= _STEM
-        ):
-            return True
-    return False
+    near = (hit for hit in hits if start <= hit.start() < start + length * 5 // 6)
+    return len({word for hit in near for word in words_of(hit[0])})

@@ -1,12 +1,24 @@
 """Tables of the ledger. The migrations create them; a test holds the two together.
 
-Times are milliseconds since 1970, UTC. The full-text table `event_search`
-differs by database: see the first migration, and `search.py`.
+Times are milliseconds since 1970, UTC.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint, false, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 
 metadata = MetaData()
 _GONE = text("forgotten IS NOT NULL")
@@ -123,4 +135,25 @@ dead_letters = Table(
     Column("event", Text, nullable=False, comment="the whole event as it was found"),
     Column("time", BigInteger, nullable=False),
     Index("dead_letters_group_stage", "group_id", "stage"),
+)
+
+search_postings = Table(
+    "search_postings",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False, comment="seq // postings.BLOCK"),
+    Column("term", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True, comment="see `search.py`"),
+    Column("data", LargeBinary, nullable=False, comment="which events hold it: see `postings.py`"),
+    sqlite_with_rowid=False,
+)
+
+search_blocks = Table(
+    "search_blocks",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("events", BigInteger, nullable=False, comment="events that can be found"),
+    Column("words", BigInteger, nullable=False, comment="of their texts, all together"),
+    Column("path_words", BigInteger, nullable=False, comment="of their paths, all together"),
+    Column("data", LargeBinary, nullable=False, comment="what is known of each event: see `postings.OF_EVENT`"),
 )

@@ -1,29 +1,47 @@
-"""Full text over the log: FTS5 with porter stemming on SQLite, tsvector with GIN on PostgreSQL.
+"""Full text over the log: BM25 over postings of our own, the same ranking on SQLite and PostgreSQL.
 
-Filled by stage `index`, in the same transaction as its cursor, so each event is indexed exactly once.
+Filled by stage `index`, in the same transaction as its cursor, so each event is indexed exactly once. All counts are
+the group's own: memories do not influence one another.
+
+What an event is found by, each a term; words hold letters and digits only, so no term is another kind's:
+
+    cart        a word of its text, stemmed          /cart         a word of one of its paths
+    @caroline   a word of its agent's name           =src/cart.py  one of its paths
+    #error      its type
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, bindparam, text
 
+from memory.injected import without_injected
+from memory.ledger import postings
 from memory.ledger.engine import Ledger
+from memory.ledger.postings import ASKS, INDEXED, Batch, Blocks, Postings
+from memory.ledger.words import name_words, question_words, words_of
 
-#: Words too common to find anything by. A short list of function words; question words are among them.
-STOP_WORDS = frozenset(
-    """
-    a an and are as at be been but by can could did do does for from had has have how i if in into is it its me my
-    not of on or our should so than that the their them then there these they this to us was we were what when where
-    which who whom why will with would you your
-    """.split()  # noqa: SIM905 - a list would be eighty lines
-)
-_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+#: BM25: how soon a word that is repeated says nothing new, and how much long texts are held against it.
+K1, B = 0.9, 0.5
 #: More words than these of a question are not looked for.
-MAX_WORDS = 40
+MAX_WORDS = 64
+#: Most postings that are read for one question: the commonest terms, which tell the least, are left out beyond.
+MOST_POSTINGS = 500_000
+#: A group with fewer events than this, times the terms, is small enough not to ask first how common each term is.
+SMALL = 16 * MOST_POSTINGS
+#: What is said. It follows on what was said before it; all else follows on what was done before it.
+TALK = frozenset({"chat.message", "chat.start", "user.request"})
+#: A longer path is known by its hash: a key has its limits.
+_LONGEST_PATH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,52 +60,46 @@ class Match:
 
 
 def index(ledger: Ledger, connection: Connection, group: str, seqs: Sequence[int]) -> None:
-    """Add events of a group, given by their seqs, to the full-text index. Those without text are left out."""
+    """Add events of a group, given by their seqs, to the full-text index. Those without text are found by type only."""
     if not seqs:
         return
-    if ledger.is_sqlite:
-        statement = "INSERT INTO event_search (rowid, group_id, text) SELECT n, group_id, text FROM events"
-    else:
-        # Punctuation goes first: PostgreSQL takes src/cart.py for one word, a file name, that no word of it would find.
-        words = "to_tsvector('english', regexp_replace(text, '[!-/:-@[-`{-~]+', ' ', 'g'))"
-        statement = f"INSERT INTO event_search (n, words) SELECT n, {words} FROM events"
-    query = text(f"{statement} WHERE group_id = :group AND seq BETWEEN :first AND :last AND text <> ''")
-    connection.execute(query, {"group": group, "first": seqs[0], "last": seqs[-1]})
+    rows = _rows(connection, group, seqs[0], seqs[-1])
+    wanted = set(seqs)
+    batch = Batch()
+    blocks = Blocks(connection, group)
+    follows = _Follows(connection, group)
+    for row in rows:
+        if row.seq not in wanted:
+            continue
+        said = _Said(row)
+        for prefix, terms, length in said.fields():
+            batch.add(row.seq, terms.items(), length, prefix)
+        block, place = blocks.of(row.seq)
+        if said.text:
+            block.events += 1
+            block.words += len(said.words)
+            block.path_words += len(said.path_words)
+            block.rows[place] = (*follows.after(row), INDEXED | ASKS * said.text.endswith("?"))
+    postings.append(ledger, connection, group, batch)
+    blocks.write()
 
 
 def forget(connection: Connection, group: str, seqs: Collection[int]) -> None:
     """Take events out of the index. To be called before their rows are emptied: it is by these that they are found."""
-    parameters = {"group": group, "seqs": list(seqs)}
-    if connection.dialect.name == "sqlite":
-        statement = (
-            "INSERT INTO event_search (event_search, rowid, group_id, text) "
-            "SELECT 'delete', e.n, e.group_id, e.text FROM events e JOIN event_search_docsize s ON s.id = e.n "
-            "WHERE e.group_id = :group AND e.seq IN :seqs"
-        )
-    else:
-        statement = (
-            "DELETE FROM event_search WHERE n IN (SELECT n FROM events WHERE group_id = :group AND seq IN :seqs)"
-        )
-    connection.execute(text(statement).bindparams(bindparam("seqs", expanding=True)), parameters)
-
-
-def clear(connection: Connection, group: str) -> None:
-    """Take all events of a group out of the index."""
-    if connection.dialect.name == "sqlite":
-        statement = (
-            "INSERT INTO event_search (event_search, rowid, group_id, text) "
-            "SELECT 'delete', e.n, e.group_id, e.text FROM events e JOIN event_search_docsize s ON s.id = e.n "
-            "WHERE e.group_id = :group"
-        )
-    else:
-        statement = "DELETE FROM event_search WHERE n IN (SELECT n FROM events WHERE group_id = :group)"
-    connection.execute(text(statement), {"group": group})
-
-
-def words_of(question: str) -> list[str]:
-    """Words to look for, each once, lower case, without stop words; all words where nothing else is left."""
-    found = list(dict.fromkeys(word.lower() for word in _WORD.findall(question)))
-    return ([word for word in found if word not in STOP_WORDS] or found)[:MAX_WORDS]
+    places: list[tuple[int, str]] = []
+    blocks = Blocks(connection, group)
+    for seq in sorted(seqs):
+        for row in _rows(connection, group, seq, seq):
+            block, place = blocks.of(seq)
+            said = _Said(row)
+            places += [(seq, prefix + term) for prefix, terms, _ in said.fields() for term in terms]
+            if block.rows[place][2] & INDEXED:
+                block.events -= 1
+                block.words -= len(said.words)
+                block.path_words -= len(said.path_words)
+                block.rows[place] = (0, 0, 0)
+    postings.remove(connection, group, postings.by_block(places))
+    blocks.write()
 
 
 def search(
@@ -100,42 +112,198 @@ def search(
     types: Collection[str] | None = None,
     session: str | None = None,
 ) -> list[Match]:
-    """Events of a group that hold any of the question's words, best first.
+    """Events of a group that hold any of the question's words, best first; among equals the newest.
 
     Args:
         types: only events of these types.
         session: only events of this session.
     """
-    words = words_of(question)
-    if not words:
-        return []
-    wanted_types = sorted(types) if types is not None else []
-    only = "e.group_id = :group"
+    known = postings.events_of(connection, group)
+    words = question_words(question)[:MAX_WORDS]
+    found = within_budget(connection, group, known, words)
+    scores = np.zeros(known.size, np.float32)
+    for of_word in found.values():
+        scores[of_word.seqs] += bm25(of_word, known.events, known.words)
+    scores *= allowed(connection, group, known, types=types, session=session)
+    best = top(scores, limit)
+    rows = rows_of(connection, group, best)
+    return [match_of(rows[seq], float(scores[seq])) for seq in best if seq in rows]
+
+
+def within_budget(
+    connection: Connection, group: str, known: postings.Events, terms: Sequence[str]
+) -> dict[str, Postings]:
+    """The postings of terms, rarest first until they are `MOST_POSTINGS`; of what there is, at least the rarest."""
+    blocks = postings.blocks_of(known)
+    if known.size * len(terms) <= SMALL:
+        return postings.read(connection, group, blocks, terms)
+    frequencies = postings.frequencies(connection, group, blocks, terms)
+    wanted: list[str] = []
+    total = 0
+    for term in sorted(frequencies, key=lambda term: (frequencies[term], term)):
+        total += frequencies[term]
+        if total > MOST_POSTINGS and wanted:
+            break
+        wanted.append(term)
+    return postings.read(connection, group, blocks, wanted)
+
+
+def bm25(found: Postings, events: int, total_length: int, *, b: float = B) -> NDArray[np.float32]:
+    """What a term tells of each event that holds it, by how rare it is in the group, how often the event holds it, and
+    how long the event is (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009).
+
+    Args:
+        events: how many there are.
+        total_length: of the field, all events together.
+    """
+    average = max(total_length / max(events, 1), 1.0)
+    norm = K1 * (1 - b + b * found.lengths / average)
+    score = found.counts * ((K1 + 1) * rarity(len(found.seqs), events)) / (found.counts + norm)
+    return score.astype(np.float32)
+
+
+def rarity(holders: int, all_of_them: int) -> float:
+    """The inverse document frequency of BM25, never below 0."""
+    return math.log((max(all_of_them, holders) + 1) / (holders + 0.5))
+
+
+def allowed(
+    connection: Connection,
+    group: str,
+    known: postings.Events,
+    *,
+    types: Collection[str] | None = None,
+    session: str | None = None,
+    agent: str | None = None,
+) -> NDArray[np.bool_]:
+    """Which events may be found, by seq."""
+    mask: NDArray[np.bool_] = (known.flags & INDEXED) > 0
+    blocks = postings.blocks_of(known)
     if types is not None:
-        only += f" AND e.type IN ({', '.join(f':t{n}' for n in range(len(wanted_types)))})"
+        of_types = np.zeros(known.size, bool)
+        for found in postings.read(connection, group, blocks, {f"#{type}" for type in types}).values():
+            of_types[found.seqs] = True
+        mask &= of_types
     if session is not None:
-        only += " AND e.session = :session"
-    columns = "e.seq, e.id, e.type, e.session, e.agent, e.path, e.time, e.text"
-    if ledger.is_sqlite:
-        # The group's own words narrow the index; the exact comparison follows on the row.
-        tokens = " ".join(_WORD.findall(group))
-        wanted = " OR ".join(f'"{word}"' for word in words)
-        match = f"text : ({wanted})" + (f' AND group_id : "{tokens}"' if tokens else "")
-        query = (
-            f"SELECT {columns}, -bm25(event_search, 0.0, 1.0) AS score FROM event_search "
-            "JOIN events e ON e.n = event_search.rowid "
-            f"WHERE event_search MATCH :match AND {only} ORDER BY score DESC, e.seq DESC LIMIT :limit"
-        )
-    else:
-        # plainto_tsquery stems one word and answers empty for a stop word; `||` is OR.
-        match = ""
-        wanted = " || ".join(f"plainto_tsquery('english', :w{n})" for n in range(len(words)))
-        query = (
-            f"SELECT {columns}, ts_rank_cd(s.words, q.query, 1) AS score FROM event_search s "
-            f"JOIN events e ON e.n = s.n, (SELECT {wanted} AS query) q "
-            f"WHERE s.words @@ q.query AND {only} ORDER BY score DESC, e.seq DESC LIMIT :limit"
-        )
-    parameters: dict[str, object] = {"group": group, "limit": limit, "session": session}
-    parameters |= {f"t{n}": type for n, type in enumerate(wanted_types)}
-    parameters |= {"match": match} if ledger.is_sqlite else {f"w{n}": word for n, word in enumerate(words)}
-    return [Match(*row) for row in connection.execute(text(query), parameters)]
+        first = first_of(connection, group, session)
+        mask &= (known.session == first) & (first > 0)
+    if agent is not None:
+        mask &= named(connection, group, known, name_words(agent)) >= 1
+    return mask
+
+
+def named(connection: Connection, group: str, known: postings.Events, words: Collection[str]) -> NDArray[np.float32]:
+    """Which share of the words of its agent's name are among these, by event."""
+    share = np.zeros(known.size, np.float32)
+    blocks = postings.blocks_of(known)
+    for found in postings.read(connection, group, blocks, {f"@{word}" for word in words}).values():
+        share[found.seqs] += 1 / np.maximum(np.round(found.lengths), 1)
+    return share
+
+
+def top(scores: NDArray[np.float32], limit: int) -> list[int]:
+    """Seqs with a score above 0, at most `limit`, highest first, among equals the newest."""
+    seqs = np.flatnonzero(scores > 0)
+    if len(seqs) > limit:
+        least = np.partition(scores[seqs], len(seqs) - limit)[len(seqs) - limit]
+        seqs = seqs[scores[seqs] >= least]
+    order = np.lexsort((-seqs, -scores[seqs]))
+    return [int(seq) for seq in seqs[order][:limit]]
+
+
+def rows_of(connection: Connection, group: str, seqs: Collection[int]) -> dict[int, Row[Any]]:
+    """Rows of `events` by seq, without those that were forgotten."""
+    query = text(
+        "SELECT seq, id, type, session, agent, path, time, text, data FROM events "
+        "WHERE group_id = :group AND seq IN :seqs AND text <> ''"
+    ).bindparams(bindparam("seqs", expanding=True))
+    return {row.seq: row for row in connection.execute(query, {"group": group, "seqs": list(seqs)})}
+
+
+def match_of(row: Row[Any], score: float) -> Match:
+    return Match(row.seq, row.id, row.type, row.session, row.agent, row.path, row.time, row.text, score)
+
+
+def path_term(path: str) -> str:
+    """The term of a path."""
+    return f"={_path_name(path)}"
+
+
+class _Said:
+    """What an event is found by."""
+
+    def __init__(self, row: Row[Any]) -> None:
+        self._row = row
+        self.text = without_injected(row.text).rstrip()
+        self.words = words_of(self.text)
+        self.paths = _paths(row)
+        self.path_words = [word for path in self.paths for word in words_of(path)]
+
+    def fields(self) -> Iterator[tuple[str, dict[str, int], int]]:
+        """Each kind of terms: their first character, how often each is there, and the length of the field."""
+        yield "#", {self._row.type: 1}, 0
+        if self.text:
+            yield "", Counter(self.words), len(self.words)
+            yield "/", Counter(self.path_words), len(self.path_words)
+            yield "=", dict.fromkeys(map(_path_name, self.paths), 1), len(self.paths)
+            name = name_words(self._row.agent or "")
+            yield "@", dict.fromkeys(name, 1), len(name)
+
+
+class _Follows:
+    """Which event each one follows on, within its session."""
+
+    def __init__(self, connection: Connection, group: str) -> None:
+        self._connection, self._group = connection, group
+        self._first: dict[str, int] = {}
+        self._last: dict[tuple[str, bool], int] = {}
+
+    def after(self, row: Row[Any]) -> tuple[int, int]:
+        """The seq of its session's first event, and that of the event that it follows on; 0: none."""
+        if row.session is None:
+            return 0, 0
+        if row.session not in self._first:
+            self._first[row.session] = first_of(self._connection, self._group, row.session)
+        chain = row.session, row.type in TALK
+        if chain not in self._last:
+            self._last[chain] = self._before(row)
+        previous, self._last[chain] = self._last[chain], row.seq
+        return self._first[row.session], previous
+
+    def _before(self, row: Row[Any]) -> int:
+        if self._first[row.session] == row.seq:
+            return 0
+        talk = "IN" if row.type in TALK else "NOT IN"
+        query = text(
+            "SELECT seq FROM events WHERE group_id = :group AND session = :session AND seq < :seq AND text <> '' "
+            f"AND type {talk} :talk ORDER BY seq DESC LIMIT 1"
+        ).bindparams(bindparam("talk", expanding=True))
+        key = {"group": self._group, "session": row.session, "seq": row.seq, "talk": sorted(TALK)}
+        return self._connection.execute(query, key).scalar() or 0
+
+
+def _path_name(path: str) -> str:
+    return path if len(path) <= _LONGEST_PATH else hashlib.sha256(path.encode("utf-8", "replace")).hexdigest()
+
+
+def first_of(connection: Connection, group: str, session: str) -> int:
+    """Seq of a session's first event, 0 where there is none: what the session is known by in the index."""
+    query = text("SELECT min(seq) FROM events WHERE group_id = :group AND session = :session")
+    return connection.execute(query, {"group": group, "session": session}).scalar() or 0
+
+
+def _rows(connection: Connection, group: str, first: int, last: int) -> Iterable[Row[Any]]:
+    query = text(
+        "SELECT seq, type, session, agent, path, text, data FROM events "
+        "WHERE group_id = :group AND seq BETWEEN :first AND :last ORDER BY seq"
+    )
+    return connection.execute(query, {"group": group, "first": first, "last": last}).all()
+
+
+def _paths(row: Row[Any]) -> list[str]:
+    """As `Event.paths`: the row's own, and those in its data."""
+    found = [row.path]
+    if '"paths"' in row.data:
+        paths = json.loads(row.data).get("paths")
+        found += paths if isinstance(paths, list) else []
+    return list(dict.fromkeys(path for path in found if isinstance(path, str) and path))

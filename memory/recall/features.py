@@ -1,0 +1,120 @@
+"""What speaks for each event of a group: a sum of a few weighted figures, each an array over all events.
+
+Everything is computed for all events at once, by numpy, from the postings of the question's terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from memory.ledger.postings import ASKS, INDEXED, Events, Postings
+from memory.ledger.search import MAX_WORDS, B, bm25, first_of, named, path_term, rarity, within_budget
+from memory.ledger.words import named_in, question_words, words_of
+from memory.recall import weights
+from memory.recall.question import Question
+
+type Figures = NDArray[np.float32]
+
+#: How much a session's length (in events) is held against it.
+SESSION_B, SESSION_K1 = 0.75, 1.2
+
+
+def features(connection: Connection, group: str, question: Question, known: Events) -> dict[str, Figures]:
+    """Each feature's part of the score, weighted, by seq. Those that say nothing are left out."""
+    words = question_words(question.text)[:MAX_WORDS]
+    importance = {word: min(1.0, weights.FULL_WORDS / n) for n, word in enumerate(words, start=1)}
+    path_words = dict.fromkeys(f"/{word}" for path in question.paths for word in words_of(path))
+    same_path = [path_term(path) for path in question.paths]
+    terms = [*words, *(f"/{word}" for word in words), *path_words, *same_path]
+    found = within_budget(connection, group, known, list(dict.fromkeys(terms)))
+
+    of_words = _sum(known, ((importance[word], found.get(word)) for word in words), known.words)
+    in_paths = _sum(known, ((importance[word], found.get(f"/{word}")) for word in words), known.path_words)
+    of_path_words = _sum(known, ((1.0, found.get(word)) for word in path_words), known.path_words)
+    of_paths = _sum(known, ((1.0, found.get(term)) for term in same_path), None)
+    before, after = _neighbours(known, of_words)
+    parts = {
+        "words": weights.WORDS * of_words,
+        "asking": -weights.ASKING * of_words * ((known.flags & ASKS) > 0),
+        "words_in_paths": weights.WORDS_IN_PATHS * in_paths,
+        "path_words": weights.PATH_WORDS * of_path_words,
+        "same_path": weights.SAME_PATH * of_paths,
+        "before": before,
+        "after": after,
+        "session": weights.SESSION * _sessions(known, importance, found),
+    }
+    if question.session:
+        parts["recent"] = _recent(connection, group, known, question.session)
+    parts["agent"] = _agent(connection, group, known, question.text) * (sum(parts.values()) > 0)
+    return {name: part for name, part in parts.items() if part.any()}
+
+
+def _sum(known: Events, terms: Iterable[tuple[float, Postings | None]], total_length: int | None) -> Figures:
+    """BM25 over terms with their importance; `total_length` of the field, None where length does not count."""
+    scores = np.zeros(known.size, np.float32)
+    for importance, found in terms:
+        if found is not None:
+            b = 0.0 if total_length is None else B
+            scores[found.seqs] += np.float32(importance) * bm25(found, known.events, total_length or 0, b=b)
+    return scores
+
+
+def _neighbours(known: Events, of_words: Figures) -> tuple[Figures, Figures]:
+    """What the two events before each one, and the two after it, say to the question."""
+    one = known.previous
+    two = one[one]
+    before = np.float32(weights.BEFORE[0]) * of_words[one] + np.float32(weights.BEFORE[1]) * of_words[two]
+    after = np.zeros(known.size, np.float32)
+    for weight, previous in zip(weights.AFTER, (one, two), strict=True):
+        # Each event follows on another one, so no place is written to twice but 0, which is no event.
+        following = np.zeros(known.size, np.float32)
+        following[previous] = of_words
+        after += np.float32(weight) * following
+    before[:1] = after[:1] = 0
+    return before, after
+
+
+def _sessions(known: Events, importance: Mapping[str, float], found: Mapping[str, Postings]) -> Figures:
+    """BM25 with sessions for documents: how much each one is about the question, for all of its events."""
+    used = np.zeros(known.size, bool)
+    used[known.session] = True
+    used[:1] = False
+    # Sessions are known by their first seq; here they are numbered from 1, and 0 is none.
+    number = np.cumsum(used, dtype=np.int32)
+    number[~used] = 0
+    of_event = number[known.session]
+    sessions = int(used.sum())
+    if sessions < 2:
+        return np.zeros(known.size, np.float32)
+    sizes = np.bincount(of_event, weights=(known.flags & INDEXED) > 0, minlength=sessions + 1)
+    norm = SESSION_K1 * (1 - SESSION_B + SESSION_B * sizes / max(sizes[1:].mean(), 1.0))
+    scores = np.zeros(sessions + 1)
+    for word, weight in importance.items():
+        if (of_word := found.get(word)) is None:
+            continue
+        counts = np.bincount(of_event[of_word.seqs], weights=of_word.counts, minlength=sessions + 1)
+        counts[0] = 0
+        rare = rarity(int(np.count_nonzero(counts)), sessions)
+        scores += weight * rare * (SESSION_K1 + 1) * counts / (counts + norm)
+    return scores.astype(np.float32)[of_event]
+
+
+def _agent(connection: Connection, group: str, known: Events, text: str) -> Figures:
+    """Events of an agent that is named in the question, with all words of its name."""
+    theirs = named(connection, group, known, named_in(text)) > 0.99
+    share = np.count_nonzero(theirs) / max(known.events, 1)
+    return np.float32(weights.AGENT * (1 - share)) * theirs
+
+
+def _recent(connection: Connection, group: str, known: Events, session: str) -> Figures:
+    """The last events of a session."""
+    scores = np.zeros(known.size, np.float32)
+    first = first_of(connection, group, session)
+    if first:
+        last = np.flatnonzero((known.session == first) & ((known.flags & INDEXED) > 0))[-weights.RECENT_EVENTS :]
+        scores[last] = weights.RECENT * np.arange(weights.RECENT_EVENTS - len(last) + 1, weights.RECENT_EVENTS + 1)
+    return scores / np.float32(weights.RECENT_EVENTS)

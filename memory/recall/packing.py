@@ -1,0 +1,148 @@
+"""The context: what was ranked, packed into a token budget as text that an agent can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from memory.injected import HEADING, without_injected
+from memory.ledger.search import TALK, Match
+from memory.ledger.words import words_of
+from memory.recall.rank import Ranked
+
+#: A longer text is shortened to this many characters in the context.
+ITEM_CHARACTERS = 600
+#: Characters that one token is taken for, on average, in English text and code.
+CHARACTERS_A_TOKEN = 4
+#: Texts that share this much of their words (Jaccard) say the same.
+SAME = 0.85
+#: Statements that share this much of their words may say different things of the same matter: the newest comes first.
+ALIKE = 0.5
+#: Longer texts hold more than one statement.
+STATEMENT_WORDS = 30
+#: Share of the budget that facts of the graph may take.
+FACTS_SHARE = 0.2
+
+
+@dataclass(slots=True)
+class Item:
+    """An event of the context. `times`: how many events say the same; this is the newest of them."""
+
+    match: Match
+    features: dict[str, float]
+    times: int = 1
+    words: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact of the graph: a sentence, since when it is true, and until when (ms since 1970; None: it still is)."""
+
+    fact: str
+    since: int | None
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The context, what is in it, and its size in tokens."""
+
+    context: str
+    items: list[Item]
+    facts: list[Fact]
+    tokens: int
+
+
+def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], tokens: int) -> Packed:
+    """What fits into so many tokens, best first; facts after the events they belong to."""
+    budget = tokens * CHARACTERS_A_TOKEN
+    lines, used = [HEADING], len(HEADING)
+
+    def fits(line: str, most: int) -> bool:
+        nonlocal used
+        if used + len(line) + 1 > most:
+            return False
+        used += len(line) + 1
+        lines.append(line)
+        return True
+
+    chosen = newest_first(merged(ranked))
+    items = [item for item in chosen if fits(line_of(item), budget)]
+    most = min(budget, used + int(budget * FACTS_SHARE))
+    told = [fact for fact in facts if fits(_fact_line(fact), most)]
+    context = "\n".join(lines) if items or told else ""
+    return Packed(context, items, told, -(-len(context) // CHARACTERS_A_TOKEN))
+
+
+def merged(ranked: Iterable[Ranked]) -> list[Item]:
+    """Each thing that is said once: at the place of the best that says it, in the words of the newest."""
+    kept: list[Item] = []
+    for one in ranked:
+        words = frozenset(words_of(shown(one.match)))
+        same = next((item for item in kept if likeness(words, item.words) >= SAME), None)
+        if same is None:
+            kept.append(Item(one.match, one.features, 1, words))
+            continue
+        same.times += 1
+        if (one.match.time, one.match.seq) > (same.match.time, same.match.seq):
+            same.match, same.features, same.words = one.match, one.features, words
+    return kept
+
+
+def newest_first(items: Sequence[Item]) -> list[Item]:
+    """Short statements on the same matter that differ stand newest first, at the places they had."""
+    ordered = list(items)
+    for first in range(len(ordered)):
+        if not _states(ordered[first]):
+            continue
+        places = [first]
+        places += [
+            place
+            for place in range(first + 1, len(ordered))
+            if _states(ordered[place]) and likeness(ordered[first].words, ordered[place].words) >= ALIKE
+        ]
+        newest = sorted((ordered[place] for place in places), key=lambda item: (-item.match.time, -item.match.seq))
+        for place, item in zip(places, newest, strict=True):
+            ordered[place] = item
+    return ordered
+
+
+def likeness(some: frozenset[str], others: frozenset[str]) -> float:
+    """The share of their words that two texts have in common (Jaccard)."""
+    if not some or not others:
+        return 1.0 if some == others else 0.0
+    if min(len(some), len(others)) < ALIKE * max(len(some), len(others)):
+        return 0.0
+    common = len(some & others)
+    return common / (len(some) + len(others) - common)
+
+
+def shown(match: Match) -> str:
+    """A text as it stands in the context: on one line, and not too long."""
+    text = " ".join(without_injected(match.text).split())
+    return text if len(text) <= ITEM_CHARACTERS else text[: ITEM_CHARACTERS - 1] + "…"
+
+
+def line_of(item: Item) -> str:
+    """An event with its source: session, agent, time, path."""
+    match = item.match
+    source = [part for part in (match.session, match.agent, _time(match.time), match.path) if part]
+    if item.times > 1:
+        source.append(f"{item.times} times")
+    return f"- {shown(match)} ({', '.join(source)})"
+
+
+def _fact_line(fact: Fact) -> str:
+    times = [f"since {_time(fact.since)}"] if fact.since is not None else []
+    times += [f"until {_time(fact.until)}"] if fact.until is not None else []
+    text = " ".join(fact.fact.split())[:ITEM_CHARACTERS]
+    return f"- {text}" + (f" ({', '.join(times)})" if times else "")
+
+
+def _states(item: Item) -> bool:
+    return item.match.type in TALK and len(item.words) <= STATEMENT_WORDS
+
+
+def _time(time: int) -> str:
+    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M")
