@@ -9,7 +9,7 @@ OPENCODE := producers/opencode
 NODE_READY := $(OPENCODE)/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test soak check bench lock
+.PHONY: help setup demo up test soak check bench bench-recall lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ check: $(READY) $(NODE_READY) ## linters, types, import rules
 
 bench: $(READY) $(NODE_READY) ## measure, side by side with what one would use instead
 	$(BIN)/python -m bench
+
+bench-recall: $(READY) ## how well recall finds: DATA=folder with docs.jsonl[.gz], queries.jsonl[.gz]; DATABASE=postgresql
+	@test -n "$(DATA)" || { echo "name the folder: make bench-recall DATA=/path/to/folder" >&2; exit 1; }
+	@$(BIN)/python -m bench.recall_quality "$(DATA)" $(if $(DATABASE),--database $(DATABASE)) $(ARGS)
 
 lock: ## pin the dependencies of pyproject.toml anew (needs uv)
 	$(UV) pip compile -q --universal --python-version 3.12 --generate-hashes --no-header --no-annotate \

@@ -58,7 +58,19 @@ class Recall:
         )
 
     def ask(
-        self, text: str, *, paths: Sequence[str] = (), tokens: int | None = None, deadline: float = 10.0
+        self,
+        text: str,
+        *,
+        paths: Sequence[str] = (),
+        tokens: int | None = None,
+        session: str | None = None,
+        agent: str | None = None,
+        kinds: Sequence[str] = (),
+        since: int | None = None,
+        until: int | None = None,
+        as_of: int | None = None,
+        explain: bool = False,
+        deadline: float = 10.0,
     ) -> dict[str, Any]:
         """What the group's memory holds on a question.
 
@@ -66,17 +78,26 @@ class Recall:
             text: the question; white space is folded.
             paths: files being worked on, relative to the project.
             tokens: budget of the context; None: the workers' default.
+            session: the one that asks: what it did last counts for more.
+            agent: only events of this agent.
+            kinds: only events of these types.
+            since, until: only events of this time, ms since 1970.
+            as_of: what was known, and true, at this time, ms since 1970.
+            explain: have each item say what its score is the sum of (`features`).
             deadline: seconds to wait for an answer that is not cached.
 
         Returns:
             `context` (text to give to an agent; empty if nothing is known), `tokens`, `items` (events with `id, type,
-            text, session, agent, path, time (ms), score`, best first), and `cache`: "hit" or "miss".
+            text, session, agent, path, time (ms), score, times`, best first), `facts` of the graph (`fact, since,
+            until`), `graph` ("asked", "away" or "none"), and `cache`: "hit" or "miss".
 
         Raises:
             NoAnswer, RecallFailed, QueueUnavailable
         """
         try:
-            return self._ask(encode(self.group, text, paths, tokens), time.monotonic() + deadline)
+            limits = {"session": session, "agent": agent, "since": since, "until": until, "as_of": as_of}
+            question = encode(self.group, text, paths, tokens, kinds=kinds, explain=explain, **limits)
+            return self._ask(question, time.monotonic() + deadline)
         except RedisError as error:
             reason = str(error) or type(error).__name__
             raise QueueUnavailable(f"the queue server at {self.address} can't be used: {reason}") from error
@@ -130,13 +151,25 @@ class Recall:
         return kind, value, now
 
 
-def encode(group: str, text: str, paths: Sequence[str] = (), tokens: int | None = None) -> bytes:
+def encode(
+    group: str,
+    text: str,
+    paths: Sequence[str] = (),
+    tokens: int | None = None,
+    *,
+    kinds: Sequence[str] = (),
+    explain: bool = False,
+    **limits: str | int | None,
+) -> bytes:
     """A question as it is put to the workers, without secrets and private text. The SHA-256 of these bytes is the
-    digest its answer is cached under."""
+    digest its answer is cached under; what is not asked for leaves no trace in it."""
     # It waits in the queue server, and its paths stay there with the answer.
     asked = redact({"text": text, "paths": list(paths)})
     words, files = " ".join(asked["text"].split()), sorted(set(asked["paths"]))
-    question = {"group": group, "text": words, "paths": files, "tokens": tokens}
+    question: dict[str, Any] = {"group": group, "text": words, "paths": files, "tokens": tokens}
+    question |= {name: value for name, value in limits.items() if value is not None}
+    question |= {"kinds": sorted(set(kinds))} if kinds else {}
+    question |= {"explain": True} if explain else {}
     return json.dumps(question, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
 
 

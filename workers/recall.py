@@ -12,9 +12,8 @@ import redis
 
 from memory import lua
 from memory.cache import Cache
-from memory.events import normal_path
 from memory.ledger import LedgerUnavailable, cursors
-from memory.recall import Question, answer
+from memory.recall import QuestionInvalid, answer, read
 from memory.settings import settings
 from workers import questions, resources
 from workers.stage import described
@@ -50,11 +49,13 @@ def reply(id: str) -> None:
         return
     digest = hashlib.sha256(raw).hexdigest()
     try:
-        paths = [normal_path(path) for path in asked["paths"]]
-        question = Question(asked["text"], asked["tokens"] or settings().recall_tokens, paths)
+        question = read(asked, settings().recall_tokens)
         _catch_up(client, asked["group"], cache.now())
         started = cache.now()
-        found = answer(resources.ledger(), asked["group"], question)
+        found = answer(resources.ledger(), asked["group"], question, resources.facts())
+    except QuestionInvalid as error:
+        cache.fill(id, digest, json.dumps({"error": str(error)}), (), cache.now(), 0)
+        return
     except LedgerUnavailable as error:
         log.warning("no answer: %s", error)
         cache.fill(id, digest, json.dumps({"error": str(error)}), (), cache.now(), 0)
@@ -65,7 +66,7 @@ def reply(id: str) -> None:
         raise AnswerFailed(f"question of group {asked['group']}: {described(error)}") from None
     text = json.dumps({**found.as_json(), "started": started}, ensure_ascii=False)
     # That nothing is known depends on no path, so nothing would drop it once something is.
-    cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds if found.items else 0)
+    cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds if found.context else 0)
     cache.prune()
 
 

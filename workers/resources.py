@@ -15,9 +15,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from memory.ledger import Ledger, LedgerUnavailable, migrate
-from memory.settings import settings
+from memory.settings import NotConfigured, settings
 
 if TYPE_CHECKING:
+    from memory.graph.reader import GraphReader
     from memory.graph.writer import GraphWriter
 
 
@@ -80,3 +81,14 @@ def graph() -> GraphWriter:
     from memory.graph.writer import GraphWriter
 
     return GraphWriter(settings().graph)
+
+
+@one_a_process
+def facts() -> GraphReader | None:
+    """Where recall reads facts; None where no graph server is named."""
+    from memory.graph.reader import GraphReader
+
+    try:
+        return GraphReader(settings().graph)
+    except NotConfigured:
+        return None

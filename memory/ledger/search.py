@@ -102,6 +102,12 @@ def forget(connection: Connection, group: str, seqs: Collection[int]) -> None:
     blocks.write()
 
 
+def clear(connection: Connection, group: str) -> None:
+    """Take all events of a group out of the index."""
+    for table in ("search_postings", "search_blocks"):
+        connection.execute(text(f"DELETE FROM {table} WHERE group_id = :group"), {"group": group})
+
+
 def search(
     ledger: Ledger,
     connection: Connection,

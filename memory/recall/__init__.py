@@ -10,6 +10,6 @@ answer.py     all of it, in order
 """
 
 from memory.recall.answer import Answer, answer
-from memory.recall.question import Question, QuestionInvalid
+from memory.recall.question import Question, QuestionInvalid, read
 
-__all__ = ["Answer", "Question", "QuestionInvalid", "answer"]
+__all__ = ["Answer", "Question", "QuestionInvalid", "answer", "read"]

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ops.cli.options import Group, group_or_default, stored_path
+from ops.cli.options import Group, group_or_default, moment, stored_path
 from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
 EXAMPLES = examples(
     'memlane recall "why did the limiter test fail?"',
     'memlane recall "how are carts priced?" --path src/cart.py --tokens 500 --json',
+    'memlane recall "what broke?" --kind error --kind tool.call --since 2d --explain',
+    'memlane recall "when do we deploy?" --as-of 2026-10-01',
 )
 
 
 def command(
     question: Annotated[str, typer.Argument(help="What you want to know, in words.")],
     path: Annotated[list[Path] | None, typer.Option(help="File being worked on; may be given again.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="Session that asks: what it did last counts for more.", metavar="ID")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(help="Only events of this agent.", metavar="NAME")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Only events of this type, as chat.message; may be given again.", metavar="TYPE"),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only events from then on: a time, or how long ago (7d, 12h).", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only events up to then.", metavar="TIME")] = None,
+    as_of: Annotated[str | None, typer.Option(help="What was known, and true, then.", metavar="TIME")] = None,
     tokens: Annotated[
         int | None, typer.Option(min=1, show_default="1500", help="How long the context may be, in tokens.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", metavar="", help="Show what each result's score is the sum of.")
+    ] = False,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer that is not cached.")] = 10.0,
     group: Group = None,
     as_json: Json = False,
@@ -33,11 +52,42 @@ def command(
 
     with Recall(group=group_or_default(group)) as memory:
         began = time.perf_counter()
-        answer = memory.ask(question, paths=[stored_path(one) for one in path or []], tokens=tokens, deadline=deadline)
+        answer = memory.ask(
+            question,
+            paths=[stored_path(one) for one in path or []],
+            tokens=tokens,
+            session=session,
+            agent=agent,
+            kinds=kind or (),
+            explain=explain,
+            deadline=deadline,
+            since=_milliseconds(moment(since, "--since")),
+            until=_milliseconds(moment(until, "--until")),
+            as_of=_milliseconds(moment(as_of, "--as-of")),
+        )
         took = (time.perf_counter() - began) * 1000
     if as_json:
         print_json({"group": memory.group, "milliseconds": round(took, 3), **answer})
         return
     size = f"{counted(len(answer['items']), 'fact')}, {counted(answer['tokens'], 'token')}"
     say(f"cache {answer['cache']}, {took:.1f} ms, {size}")
-    typer.echo(plain(answer["context"]) or f"nothing is known about that in {memory.group}")
+    if answer.get("graph") == "away":
+        say("the graph server can't be used now: its facts are missing (`memlane doctor` says why)")
+    if explain:
+        _explain(answer["items"])
+    else:
+        typer.echo(plain(answer["context"]) or f"nothing is known about that in {memory.group}")
+
+
+def _explain(items: list[dict[str, Any]]) -> None:
+    """Each result with its score, and the parts of it, largest first."""
+    for place, item in enumerate(items, start=1):
+        parts = sorted(item["features"].items(), key=lambda part: -abs(part[1]))
+        typer.echo(f"{place:2}. {item['score']:6.2f}  " + "  ".join(f"{name} {part:+.2f}" for name, part in parts))
+        source = ", ".join(part for part in (item["type"], item["session"], item["agent"], item["path"]) if part)
+        text = " ".join(item["text"].split())
+        typer.echo(plain(f"            {text[:160]}{'…' if len(text) > 160 else ''} ({source})"))
+
+
+def _milliseconds(time: datetime | None) -> int | None:
+    return round(time.timestamp() * 1000) if time is not None else None

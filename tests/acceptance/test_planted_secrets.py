@@ -37,7 +37,7 @@ from sqlalchemy import func, inspect, select, text
 
 from memory import lua
 from memory.ledger import Ledger, books, migrate
-from memory.ledger.schema import dead_letters, events
+from memory.ledger.schema import dead_letters, events, search_postings
 from memory.privacy import redact_text
 from ops.stack import flower
 from producers import Publisher
@@ -360,12 +360,9 @@ def _rows(ledger: Ledger) -> str:
 
 
 def _full_text(ledger: Ledger) -> str:
-    """All words that can be searched for. In SQLite's file words that begin alike are not written out."""
-    with ledger.write() as connection:
-        if not ledger.is_sqlite:
-            return ""  # a column among the rows
-        connection.exec_driver_sql("CREATE VIRTUAL TABLE temp.words USING fts5vocab('main', 'event_search', 'row')")
-        return " ".join(connection.exec_driver_sql("SELECT term FROM temp.words").scalars())
+    """All words that can be searched for."""
+    with ledger.read() as connection:
+        return " ".join(connection.execute(select(search_postings.c.term)).scalars())
 
 
 def _graph(url: str, group: str) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from memory import lua
 from memory.ledger import Ledger, LedgerUnavailable, books, cursors, dead
 from memory.ledger.log import Slice
-from memory.ledger.schema import dead_letters
+from memory.ledger.schema import dead_letters, search_blocks
 from memory.settings import settings
 from ops.retry import RetryFailed, retry
 from producers import Publisher
@@ -81,12 +81,7 @@ def buried(ledger: Ledger) -> list[tuple[str, str, int]]:
 
 def indexed(connection: Connection) -> int:
     """Events that can be found."""
-    found: int = connection.exec_driver_sql(
-        "SELECT count(*) FROM event_search"
-        if connection.dialect.name == "postgresql"
-        else "SELECT count(*) FROM event_search_docsize"
-    ).scalar_one()
-    return found
+    return connection.execute(select(func.sum(search_blocks.c.events))).scalar() or 0
 
 
 def until_done(stage: Picky, ledger: Ledger, events: int) -> int:

@@ -103,7 +103,9 @@ def test_asked_by_bare_commands_and_by_the_class(
         b'{"group": "shop", "tool": "help", "args": []}': "args: must be an object, as in {'tool': 'search'}",
         b'{"group": "shop", "tool": ["x"]}': "tool: there is no operation ['x'], use one of help, summary, ",
         b'{"group": "shop", "tool": "forget"}': "tool: there is no operation 'forget', use one of help, summary, ",
-        b'{"group": "shop", "text": "a recall, malformed"}': "the worker failed: its log says why",
+        b'{"group": "shop", "text": 5}': "text: must be a string",
+        b'{"group": "shop", "text": "x", "paths": "src"}': "paths: must be a list of strings, or absent",
+        b'{"group": "shop", "text": "x", "since": "yesterday"}': "since: must be ms since 1970, or absent",
         b'{"group": "shop", "tool": "\xff"}': "question: is not valid JSON",
         b"[" * 100_000: "question: is not valid JSON",
     }
