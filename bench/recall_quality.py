@@ -45,6 +45,8 @@ TOP = 20
 TOKENS = 20_000
 #: Events in one call of the publisher.
 CALL = 200
+#: How long one call may take: nobody waits for it.
+DEADLINE_SECONDS = 10.0
 #: How long a group may take from publisher to full text, s.
 MOST_SECONDS = 600.0
 METRICS = ("nDCG@10", "R@5", "R@10", "R@20", "MRR")
@@ -166,7 +168,7 @@ def event(group: str, doc: Row) -> Row:
 def publish(queue: str, group: str, docs: Sequence[Row]) -> dict[str, str]:
     """Publish documents. Returns each event's id, and that of its document."""
     events = [event(group, doc) for doc in docs]
-    with Publisher(queue, source="bench", group=group, spool=False) as publisher:
+    with Publisher(queue, source="bench", group=group, spool=False, deadline=DEADLINE_SECONDS) as publisher:
         for start in range(0, len(events), CALL):
             publisher.publish_many(events[start : start + CALL])
     return {one["id"]: one["data"]["doc"] for one in events}

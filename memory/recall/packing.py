@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ SAME = 0.85
 ALIKE = 0.5
 #: Longer texts hold more than one statement.
 STATEMENT_WORDS = 30
+#: Who said it, before what was said.
+_ROLE = re.compile(r"^[\w-]+: ")
 #: Share of the budget that facts of the graph may take.
 FACTS_SHARE = 0.2
 
@@ -79,7 +82,7 @@ def merged(ranked: Iterable[Ranked]) -> list[Item]:
     """Each thing that is said once: at the place of the best that says it, in the words of the newest."""
     kept: list[Item] = []
     for one in ranked:
-        words = frozenset(words_of(shown(one.match)))
+        words = frozenset(words_of(_said(one.match)))
         same = next((item for item in kept if likeness(words, item.words) >= SAME), None)
         if same is None:
             kept.append(Item(one.match, one.features, 1, words))
@@ -140,8 +143,14 @@ def _fact_line(fact: Fact) -> str:
     return f"- {text}" + (f" ({', '.join(times)})" if times else "")
 
 
+def _said(match: Match) -> str:
+    """A text without who said it."""
+    return _ROLE.sub("", shown(match), count=1) if match.type in TALK else shown(match)
+
+
 def _states(item: Item) -> bool:
-    return item.match.type in TALK and len(item.words) <= STATEMENT_WORDS
+    asks = item.match.text.rstrip().endswith("?")
+    return item.match.type in TALK and not asks and len(item.words) <= STATEMENT_WORDS
 
 
 def _time(time: int) -> str:
