@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import update
 
 from memory import lua
 from memory.cache import CHUNK, Cache, Glob, GlobInvalid
+from memory.ledger.schema import search_blocks
 from memory.settings import settings
 from producers.publisher import Publisher, QueueUnavailable
 from producers.recall import NoAnswer, Recall, RecallFailed
@@ -146,7 +148,7 @@ def test_an_answer_is_cached(queue: redis.Redis, recall: Recall, publisher: Publ
     assert {**first, "cache": ""} == {**second, "cache": ""}
     assert "cart.py" in first["context"]
     assert [item["path"] for item in first["items"]] == ["src/cart.py"]
-    assert set(first) == {"context", "tokens", "items", "cache"}
+    assert set(first) == {"context", "tokens", "items", "facts", "graph", "cache"}
     assert len(answered) == 1
 
 
@@ -472,13 +474,16 @@ def test_the_ledger_is_away(queue: redis.Redis, recall: Recall, queue_url: str) 
 
 
 def test_a_worker_that_fails_says_so(queue: redis.Redis, recall: Recall, publisher: Publisher, worker: None) -> None:
-    """Given a question that no worker can read, I expect its asker to be told before the deadline."""
+    """Given an index that no worker can read, I expect whoever asks to be told before the deadline."""
+    from workers import resources
     from workers.recall import AnswerFailed, reply
 
     remember(publisher, "cart")
+    with resources.ledger().write() as connection:
+        connection.execute(update(search_blocks).values(data=b"torn"))
     with ThreadPoolExecutor() as agents:
-        given = agents.submit(recall.ask, "cart", tokens="many", deadline=20)  # type: ignore[arg-type]
-        with pytest.raises(AnswerFailed, match=f"group {GROUP}: TypeError in"):
+        given = agents.submit(recall.ask, "cart", deadline=20)
+        with pytest.raises(AnswerFailed, match=f"group {GROUP}: ValueError in"):
             reply(Asked(queue).id)
         with pytest.raises(RecallFailed, match="log"):
             given.result()

@@ -53,7 +53,7 @@ def test_the_session_that_is_about_it_comes_first(ledger: Ledger) -> None:
             said("we", "x"),
         ]
         + [said("nothing to see", f"n{n}") for n in range(5)]
-        + [said("they changed a clock, too, elsewhere", "other", agent="y")],
+        + [said("a clock on the far wall of the old house was changed, too", "other", agent="y")],
     )
     items = ask(ledger, "limiter window: who changed the clock?", explain=True).items
     clocks = [item for item in items if "clock" in item.match.text]
