@@ -29,7 +29,7 @@ from memory.history.operations import (
 from memory.history.place import Place
 from memory.history.scratch import holding
 from memory.ledger import sessions as ledger_sessions
-from memory.ledger.search import words_of
+from memory.ledger.words import question_words
 from producers.opencode_db import read_events, sessions_of
 from producers.opencode_events import Session
 from producers.opencode_sqlite import Database
@@ -174,8 +174,8 @@ class _Look:
 
     def search(self, arguments: Search) -> Answer:
         named = self._named(arguments.session_id, "sessionId") if arguments.session_id else None
-        # Stemming changes ends of words: that they begin alike is what the database can tell.
-        beginnings = [word[: max(3, len(word) - 4)] for word in words_of(arguments.query)]
+        # Stemming may change the last letter (carry, carri): that words begin alike is what the database can tell.
+        beginnings = [word[: max(3, len(word) - 1)] for word in question_words(arguments.query)]
         found: list[tuple[Any, ...]] = []
         if beginnings:
             holds = " OR ".join(["json_extract(data, '$.text') LIKE ? ESCAPE '\\'"] * len(beginnings))
