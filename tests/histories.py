@@ -9,7 +9,7 @@ from typing import Any
 from memory.events import Event, parse
 from memory.graph.kinds import text_of
 from memory.ledger import Ledger, cursors, sessions
-from memory.ledger.log import Entry, Slice, record
+from memory.ledger.log import Entry, Slice, read, record
 from memory.ledger.search import index
 
 BEGAN = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -47,3 +47,14 @@ def put(ledger: Ledger, events: Sequence[Event], group: str = "shop", batch: int
             index(ledger, connection, group, seqs)
             sessions.count(ledger, connection, group, Slice(list(events[start : start + batch]), seqs, seqs[-1]))
             cursors.advance(connection, "index", group, seqs[-1], len(seqs))
+
+
+def index_again(ledger: Ledger, group: str = "shop") -> None:
+    """Have stage `index` deal with all events that it stands before."""
+    token = cursors.take_token(ledger, "index", group)
+    with ledger.write() as connection:
+        after = cursors.claim(connection, "index", group, token).seq
+        found = read(connection, group, after, cursors.position(connection, "record", group), None, 10_000)
+        index(ledger, connection, group, found.seqs)
+        sessions.count(ledger, connection, group, found)
+        cursors.advance(connection, "index", group, found.upto, len(found.seqs))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from memory.ledger.engine import Ledger
@@ -33,16 +33,11 @@ def clean(ledger: Ledger, seconds: float) -> bool:
 
 def _sqlite(ledger: Ledger, seconds: float) -> bool:
     end = time.monotonic() + seconds
-    full_text = "event_search" in inspect(ledger.engine).get_table_names()
     raw = ledger.engine.raw_connection()
     try:
         connection = raw.driver_connection
         assert isinstance(connection, sqlite3.Connection)
-        steps = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
-        if full_text:
-            # Deleted terms stay in its segments until these are merged.
-            steps.insert(0, "INSERT INTO event_search (event_search) VALUES ('optimize')")
-        for step in steps:
+        for step in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
             while True:
                 try:
                     # A checkpoint does not fail but tells whether somebody was in its way.
@@ -61,10 +56,9 @@ def _sqlite(ledger: Ledger, seconds: float) -> bool:
 
 
 def _postgresql(ledger: Ledger) -> bool:
-    tables = [*metadata.tables, *(["event_search"] if inspect(ledger.engine).has_table("event_search") else [])]
     try:
         with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in tables:
+            for table in metadata.tables:
                 connection.execute(text(f"VACUUM {table}"))
     except DBAPIError:
         # It may not, or somebody is in its way: autovacuum comes by.

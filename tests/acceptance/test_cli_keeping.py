@@ -153,7 +153,7 @@ def test_rebuild_while_events_come(memlane: CommandLine, group: str) -> None:
     memlane.books(group)
     ledger = Ledger(f"sqlite:///{memlane.home / 'ledger.sqlite3'}")
     with ledger.read() as connection:
-        indexed = "SELECT count(*) FROM events e JOIN event_search_docsize s ON s.id = e.n WHERE group_id = :group"
+        indexed = "SELECT sum(events) FROM search_blocks WHERE group_id = :group"
         texts = "SELECT count(*) FROM events WHERE group_id = :group AND text <> ''"
         found = [connection.execute(text(query), {"group": group}).scalar() for query in (indexed, texts)]
     ledger.close()

@@ -17,7 +17,7 @@ from memory.history.operations import OPERATIONS, HistoryError, checked
 from memory.ledger import Ledger, migrate, sessions
 from memory.ledger.schema import events as log
 from memory.ledger.sessions import Session
-from tests.histories import BEGAN_MS, event, put, said
+from tests.histories import BEGAN_MS, event, index_again, put, said
 
 MINUTE = 60_000
 
@@ -333,12 +333,19 @@ def test_counted_as_they_come_is_counted_anew(ledger: Ledger) -> None:
 
 
 def test_a_ledger_of_before_gets_its_sessions(told: Ledger) -> None:
-    """Given a ledger whose schema is from before there was a table of sessions. If it is migrated, I expect them."""
+    """Given a ledger whose schema is from before there were tables of sessions and of postings. If it is migrated, and
+    stage `index` has begun again, I expect them."""
     before = ask(told, "sessions")["sessions"]
     with told.write() as connection:
-        connection.execute(text("DROP TABLE sessions"))
+        for table in ("sessions", "search_postings", "search_blocks"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("DROP INDEX events_forgotten"))
+        connection.execute(text("ALTER TABLE events DROP COLUMN forgotten"))
+        connection.execute(text("CREATE TABLE event_search (n INTEGER)"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     migrate(told)
+    assert ask(told, "sessions")["sessions"] == []
+    index_again(told)
     after = ask(told, "sessions")["sessions"]
     names = ("session", "project", "parent", "title", "model", "started", "active", "events", "messages", "writes")
     more = ("errors", "completions", "compactions", "tokens", "first_seq", "last_seq")
