@@ -32,6 +32,7 @@ COMMANDS = (
     "export",
     "forget",
     "rebuild",
+    "install",
     "doctor",
 )
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from memory.ledger import Ledger, LedgerUnavailable
 from memory.settings import NotConfigured, settings
 from ops import clients
-from ops.doctor import flow, losses, machine, plugins, servers
+from ops.doctor import agents, flow, losses, machine, plugins, servers
 from ops.doctor.finding import Finding, failure
 from ops.home import Home
 from ops.status import look
@@ -28,6 +28,7 @@ def examine() -> Iterator[Finding]:
         try:
             ledger = opened.enter_context(clients.ledger())
             yield from servers.ledger(ledger)
+            yield from agents.opencode(ledger)
         except (LedgerUnavailable, clients.LedgerNotReady) as error:
             yield failure("ledger", str(error), "lanes wait until it is there")
             ledger = None

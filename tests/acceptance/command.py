@@ -98,7 +98,9 @@ class CommandLine:
             check=False,
         )
         words = arguments[
-            : 2 if arguments[:1] in (("dead",), ("import",), ("spool",), ("plugins",), ("history",)) else 1
+            : 2
+            if arguments[:1] in (("dead",), ("import",), ("spool",), ("plugins",), ("history",), ("install",))
+            else 1
         ]
         out, err = ended.stdout.decode(), ended.stderr.decode()
         assert "Traceback" not in err, err

@@ -1,0 +1,1 @@
+"""Making agents use Memlane: what `memlane install` does to their configuration."""
