@@ -16,7 +16,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("publish", "away", "recall", "history", "globs", "privacy", "graph", "pipeline", "plugins", "import_git")
+BENCHMARKS = (
+    *("publish", "away", "recall", "history", "globs", "privacy", "graph", "pipeline", "plugins", "import_git"),
+    "opencode",
+)
 #: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
 BOUNDS = (
     (("pipeline", "sqlite", "batches_ratio"), 10.0, "least"),
@@ -32,6 +35,7 @@ BOUNDS = (
     (("away", "worst_p99"), 50_000.0, "most"),
     (("away", "raised"), 0, "most"),
     (("away", "lost"), 0, "most"),
+    (("opencode", "hooks", "noting", "p99"), 2.0, "most"),
 )
 
 
@@ -116,6 +120,11 @@ def tables(found: dict[str, Any]) -> None:
             ("plain Celery, one task a commit, ready made", figures["plain"], 1.0),
         ]
         rate(out, f"Commits a second, git to stored, {kind}", lines)
+    added = ", ".join(f"{state} {figures['added_ms']:+,} ms" for state, figures in found["opencode"]["states"].items())
+    figures = found["opencode"]["hooks"]["noting"]
+    out.print("\n[bold]The plugin in OpenCode[/bold]")
+    out.print(f"  what a scripted run takes longer, by the queue server's state: {added}")
+    out.print(f"  hooks: p50 {figures['p50']} ms, p99 {figures['p99']} ms")
 
 
 def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) -> None:

@@ -1,0 +1,132 @@
+"""What the plugin costs in OpenCode: how long a scripted `opencode run` takes without it, with it, and with a queue
+server that is away, frozen, refuses, or answers garbage; and how long each hook takes, measured inside OpenCode.
+
+The model is scripted, so that all runs do the same: three tools are called, or with hooks measured, sixty. A state's
+runs take turns with those without the plugin, so that what the machine does meanwhile strikes both.
+
+    python -m bench.opencode
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests import servers
+from tests.opencode.agent import PLUGIN, OpenCode, configuration, project_at
+from tests.opencode.model import Reply, calls, model_server, says
+from tests.opencode.test_away import STATES
+from tests.opencode.test_sessions import GROUP
+
+#: Runs in each state, and tool calls of the session whose hooks are measured.
+RUNS, CALLS = 5, 60
+
+
+def run() -> dict[str, Any]:
+    """For each state the quickest run in seconds, without and with the plugin, how many ms the plugin added, and how
+    long OpenCode waited for hooks, in ms, in the run in which that was most; for hooks p50, p99 and the longest in ms.
+    """
+    with TemporaryDirectory(prefix="bench-") as name, model_server() as model:
+        folder = Path(name)
+        opencode = OpenCode(folder / "opencode", model)
+        opencode.prepare()
+        bench = _Bench(opencode, folder)
+        bench.run(None)  # OpenCode makes its database
+        states = {state: bench.compare(state, server) for state, server in {"up": _up, **STATES}.items()}
+        return {"states": states, "hooks": bench.hooks()}
+
+
+class _Bench:
+    def __init__(self, opencode: OpenCode, folder: Path) -> None:
+        self._opencode = opencode
+        self._folder = folder
+        self._numbers = count()
+
+    def run(self, url: str | None, replies: Callable[[Path], list[Reply]] | None = None, **environ: str) -> float:
+        """Seconds of one run; without the plugin where there is no URL."""
+        folder = self._folder / str(next(self._numbers))
+        (folder / "home").mkdir(parents=True)
+        config = configuration(self._opencode.model, plugin=[[PLUGIN, {"group": GROUP}]] if url else [])
+        project = project_at(folder / "shop", config)
+        self._opencode.model.script("main", *(replies or _session)(project))
+        environ |= {"MEMLANE_HOME": str(folder / "home"), "MEMLANE_VALKEY_URL": url or ""}
+        ended = self._opencode.run(project, "Write", "the", "cart", options=environ)
+        if ended.code:
+            raise RuntimeError(f"opencode run failed: {ended.err}")
+        return ended.seconds
+
+    def compare(self, state: str, server: Callable[[Path], AbstractContextManager[str]]) -> dict[str, float]:
+        without, with_, awaited = [], [], []
+        with server(self._folder / state) as url:
+            for number in range(RUNS):
+                timings = self._folder / f"{state}-{number}.jsonl"
+                without.append(self.run(None))
+                with_.append(self.run(url, MEMLANE_OPENCODE_TIMINGS=str(timings)))
+                awaited.append(sum(row["ms"] for row in _rows(timings)))
+        # Whatever else the machine does makes a run slower, never quicker.
+        plain, plugin = min(without), min(with_)
+        return {
+            "without_s": round(plain, 3),
+            "with_s": round(plugin, 3),
+            "added_ms": round(1000 * (plugin - plain)),
+            "ratio": round(plugin / plain, 3),
+            "awaited_ms": round(max(awaited), 1),
+        }
+
+    def hooks(self) -> dict[str, Any]:
+        """Durations of the hooks in a session with many tool calls; waiting for what memory holds on its own."""
+        timings = self._folder / "timings.jsonl"
+        with _up(self._folder / "hooks") as url:
+            self.run(url, _long_session, MEMLANE_OPENCODE_TIMINGS=str(timings))
+        rows = _rows(timings)
+        waits = "experimental.chat.system.transform"
+        noting = sorted(row["ms"] for row in rows if row["hook"] != waits)
+        waiting = sorted(row["ms"] for row in rows if row["hook"] == waits)
+        return {"noting": _percentiles(noting), "waiting_for_recall": _percentiles(waiting)}
+
+
+def _rows(timings: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in timings.read_text().splitlines()]
+
+
+def _percentiles(times: list[float]) -> dict[str, float]:
+    def at(share: float) -> float:
+        return round(times[min(len(times) - 1, int(share * len(times)))], 3)
+
+    return {"calls": len(times), "p50": at(0.5), "p99": at(0.99), "longest": at(1)}
+
+
+def _session(project: Path) -> list[Reply]:
+    cart = str(project / "cart.py")
+    return [
+        calls("write", filePath=cart, content="total = 1\n"),
+        calls("edit", filePath=cart, oldString="total = 1", newString="total = 2"),
+        calls("edit", filePath=cart, oldString="nowhere", newString="x"),
+        says("The cart is done."),
+    ]
+
+
+def _long_session(project: Path) -> list[Reply]:
+    """Files of 2 KB are written and edited."""
+    replies = []
+    for number in range(CALLS // 2):
+        path = str(project / f"{number}.py")
+        lines = [f"line_{number}_{n} = {n}" for n in range(100)]
+        replies.append(calls("write", filePath=path, content="\n".join(lines)))
+        replies.append(calls("edit", filePath=path, oldString=lines[50], newString="changed = True"))
+    return [*replies, says("Done.")]
+
+
+@contextmanager
+def _up(folder: Path) -> Iterator[str]:
+    with servers.queue_server(folder) as url:
+        yield url
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(), indent=2))
