@@ -24,23 +24,23 @@ export interface Thresholds {
 
 export const THRESHOLDS: Thresholds = { yellow: 70, red: 85, critical: 92 };
 
-/** How full the window is. `usable` is what may be filled before OpenCode compacts: 0 where it never does. */
+/** How full the window is. `usable` is what may be filled before OpenCode compacts; undefined where it never does. */
 export interface Fill {
   tokens: number;
   limit: number;
-  usable: number;
+  usable: number | undefined;
   percentage: number;
   level: Level;
 }
 
 /**
- * Tokens that the context may hold before OpenCode compacts; 0 where it never does.
+ * Tokens that the context may hold before OpenCode compacts; undefined where it never does.
  *
  * @param limit the model's `limit`: `{context, input?, output}`
  * @param compaction OpenCode's setting: `{auto?, reserved?}`
  */
-export function usableTokens(limit: Fields, compaction: Fields): number {
-  if (compaction.auto === false || limit.context === 0) return 0;
+export function usableTokens(limit: Fields, compaction: Fields): number | undefined {
+  if (compaction.auto === false || limit.context === 0) return undefined;
   const output = Math.min(asCount(limit.output), MOST_OUTPUT) || MOST_OUTPUT;
   const reserved = typeof compaction.reserved === "number" ? compaction.reserved : Math.min(RESERVED, output);
   return asCount(limit.input)

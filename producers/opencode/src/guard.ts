@@ -66,7 +66,8 @@ export class Guard {
 
   #note(name: string, ms: number): void {
     this.#measured.push(JSON.stringify({ hook: name, ms }) + "\n");
-    if (this.#measured.length >= GATHERED)
+    if (name === "dispose") this.close();
+    else if (this.#measured.length >= GATHERED)
       setImmediate(() => {
         this.close();
       });

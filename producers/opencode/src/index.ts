@@ -86,7 +86,6 @@ function hooksOf(input: Input, given: unknown, log: Log): Partial<Hooks> {
     dispose: guard.hook("dispose", DISPOSE_MS, async () => {
       capture.end();
       asker.close();
-      guard.close();
       await publisher.close();
     }),
     ...(options.tools ? { tool: tools.definitions } : {}),

@@ -129,8 +129,10 @@ export class Tools {
     const fill = this.#capture.fill(session.id);
     if (!fill) return "Nothing was counted yet: ask again after the first answer.";
     const { usable, tokens } = fill;
-    const left = Math.max(0, usable - tokens).toLocaleString("en");
-    const until = usable ? `OpenCode compacts in ${left} tokens.` : "OpenCode does not compact by itself.";
+    const until =
+      usable === undefined
+        ? "OpenCode does not compact by itself."
+        : `OpenCode compacts in ${Math.max(0, usable - tokens).toLocaleString("en")} tokens.`;
     return [described(fill), session.window.model && `model ${session.window.model}`, until, advice(fill.level)]
       .filter((line) => line)
       .join("\n");
