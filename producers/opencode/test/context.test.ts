@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { fillOf, THRESHOLDS, type Thresholds, usableTokens } from "../src/context.ts";
+import { fillOf, type Level, THRESHOLDS, type Thresholds, usableTokens } from "../src/context.ts";
 import { contextTokens } from "../src/conversation.ts";
 import type { Fields } from "../src/values.ts";
 import { vectors } from "./vectors.ts";
 
 interface Vectors {
   overflow: { limit: Fields; tokens: Fields; compaction: Fields; overflows: boolean }[];
-  levels: { tokens: number; limit: number | null; percentage: number; level: string; thresholds?: Thresholds }[];
+  levels: { tokens: number; limit: number | null; percentage: number; level: Level; thresholds?: Thresholds }[];
 }
 
 const { overflow, levels } = vectors("context") as Vectors;
