@@ -325,6 +325,28 @@ def test_a_deleted_session_has_ended(team: Team) -> None:
     assert ended["data"] == {"reason": "deleted", "messages": 2}
 
 
+def test_doctor_says_that_messages_arrive(team: Team, tmp_path: Path) -> None:
+    memlane = CommandLine(team.stack.home, tmp_path, {"XDG_CONFIG_HOME": str(team.opencode.folder / "config")})
+    team.model.script("todo", says("Hello."))
+    session = team.server.session()
+    team.server.say(session, "Hello", "todo")
+    team.wait_for(session, "completion")
+
+    def found() -> list[tuple[str, str]]:
+        findings = memlane("doctor", "--json").json["findings"]
+        return [(one["state"], one["message"]) for one in findings if one["check"] == "OpenCode"]
+
+    ((state, message),) = found()
+    assert state == "ok"
+    assert "the last message was captured" in message
+    assert f"in group {GROUP}" in message
+    memlane("install", "opencode")
+    ((state, message),) = found()
+    assert state == "ok"
+    assert "loads the plugin; the last message was captured" in message
+    memlane("install", "opencode", "--uninstall")
+
+
 def test_importing_what_was_captured_brings_nothing_new(team: Team, tmp_path: Path) -> None:
     """Live events and their later import are the same ones: whoever sees both has them once."""
     memlane = CommandLine(team.stack.home, tmp_path, {"MEMLANE_GROUP": GROUP})
