@@ -1,7 +1,8 @@
 """Forgetting: the content of events goes, from wherever it was taken to; an empty row keeps their ids known.
 
     ledger      one transaction for each `CHUNK` events: their rows are emptied; their paths, dead letters, full text
-                and sessions' rows go along. Who publishes one of these ids again publishes a duplicate.
+                and sessions' rows go along, and checkpoints that tell of them. Who publishes one of these ids again
+                publishes a duplicate.
     graph       then what they said is taken out: see `memory.graph.forgetting`.
     cache       all answers of the group are void; briefs of the sessions concerned are deleted.
 
@@ -26,7 +27,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 from memory import lua
 from memory.cache import Cache, Glob
 from memory.graph.kinds import TYPES
-from memory.ledger import cursors, dead, search, sessions
+from memory.ledger import checkpoints, cursors, dead, search, sessions
 from memory.ledger.engine import Ledger
 from memory.ledger.log import pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
@@ -94,11 +95,19 @@ class Forgotten:
 def matching(ledger: Ledger, group: str, chosen: Chosen) -> Forgotten:
     """What `forget` would find now, without doing it: events by type, dead letters."""
     found = Forgotten()
+    meant: set[int] = set()
+    told: set[int] = set()
     for seqs in _found(ledger, group, chosen):
+        meant.update(seqs)
         with ledger.read() as connection:
             query = select(events.c.type, func.count()).where(events.c.group_id == group, events.c.seq.in_(seqs))
             for type, count in connection.execute(query.group_by(events.c.type)):
                 found.types[type] += count
+            named = select(events.c.session).where(events.c.group_id == group, events.c.seq.in_(seqs)).distinct()
+            sessions_of = {session for session in connection.execute(named).scalars() if session}
+            told.update(checkpoints.tell_of(connection, group, sessions_of, seqs[0]))
+    if told - meant:
+        found.types["checkpoint.created"] += len(told - meant)
     found.events = found.types.total()
     with ledger.read() as connection:
         found.dead_letters = len(_letters(connection, group, chosen))
@@ -257,6 +266,12 @@ def _empty(ledger: Ledger, group: str, seqs: list[int], result: Forgotten) -> Se
         rows = connection.execute(query.order_by(events.c.seq)).all()
         if not rows:
             return rows
+        named = {row.session for row in rows if row.session is not None}
+        # Checkpoints that cover these events, or carry over what earlier ones did, say what they said.
+        checkpoints.forget(connection, group, named)
+        if told := set(checkpoints.tell_of(connection, group, named, rows[0].seq)) - set(seqs):
+            more = select(events).where(of_group, events.c.seq.in_(told)).order_by(events.c.seq)
+            rows = [*rows, *connection.execute(more)]
         seqs = [row.seq for row in rows]
         indexed = cursors.position(connection, "index", group)
         search.forget(connection, group, [seq for seq in seqs if seq <= indexed])
@@ -269,7 +284,6 @@ def _empty(ledger: Ledger, group: str, seqs: list[int], result: Forgotten) -> Se
             dead_letters.c.group_id == group, dead_letters.c.event_id.in_([row.id for row in rows])
         )
         result.dead_letters += len(dead.drop(ledger, connection, connection.execute(letters).scalars().all()))
-        named = {row.session for row in rows if row.session is not None}
         sessions.drop(connection, group, named)
         nothing = dict.fromkeys(("session", "agent", "user_id", "project", "path", "extensions"), None)
         change = {**nothing, "text": "", "data": "{}", "forgotten": int(time.time() * 1000)}

@@ -70,6 +70,22 @@ class Settings(BaseSettings):
     )
     context_red: float = Field(default=85, gt=0, le=100, description="From here on the advice is to compact soon.")
     context_critical: float = Field(default=92, gt=0, le=100, description="Above this, the advice is to compact now.")
+    compact_percentage: float = Field(
+        default=85.0,
+        ge=0,
+        le=100,
+        description="A warning that a context is filled to this much makes a checkpoint. 0: it never does.",
+    )
+    compact_tokens: int = Field(
+        default=0, ge=0, description="A warning of a context of this many tokens makes a checkpoint. 0: it never does."
+    )
+    compact_events: int = Field(
+        default=0,
+        ge=0,
+        description="A warning makes a checkpoint if this many events came since the one before. 0: it never does.",
+    )
+    checkpoint_tokens: int = Field(default=1_500, ge=100, description="Token budget of a checkpoint, and of a brief.")
+    brief_days: float = Field(default=14.0, gt=0, description="Days for which a session's brief is kept.")
 
     plans: Path = Field(
         default=Path(".opencode/plans"), description="Folder of plan files; one that is relative is the project's."

@@ -12,9 +12,6 @@ from memory import lua
 from memory.events import Event
 from producers.spool import CHUNK_BYTES, CHUNK_EVENTS, Chunk
 
-#: Share of the server's maxmemory above which nothing more is published. At maxmemory Celery itself loses messages.
-MEMORY_SHARE = 0.75
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -37,24 +34,14 @@ class Call:
     @property
     def keys(self) -> list[str]:
         """Keys of publish.lua."""
-        return [
-            lua.lane(self.group),
-            lua.PENDING,
-            lua.BELL,
-            lua.captured(self.group),
-            lua.spools(self.group),
-            lua.FULL,
-            lua.GENERATION,
-            lua.RUN,
-            *(lua.dropped(self.group, path) for path in self.written),
-        ]
+        return lua.publish_keys(self.group, self.written)
 
     def arguments(self, lane_events: int) -> list[str | bytes | float]:
         """Arguments of publish.lua."""
         return [
             self.group,
             lane_events,
-            MEMORY_SHARE,
+            lua.MEMORY_SHARE,
             lua.DROPPED_SECONDS,
             _WORD,
             self.origin.spool,

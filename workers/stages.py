@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workers.cache import Cache
+from workers.compaction import Compaction
 from workers.episodes import Episodes
 from workers.index import Index
 from workers.plugins import Plugins
@@ -21,6 +22,7 @@ STAGES: dict[str, Stage] = {
         Cache("cache.episodes", follows="episodes"),
         Telemetry(),
         Plugins(),
+        Compaction(),
     )
 }
 

@@ -58,6 +58,12 @@ def claim(connection: Connection, stage: str, group: str, token: int) -> Cursor:
     return Cursor(row.seq, row.stream_id, row.generation)
 
 
+def hold(connection: Connection, stage: str, group: str) -> None:
+    """Lock a cursor for the rest of the transaction, whoever may move it: who forgets waits for it."""
+    cursor = stage_cursors.c
+    connection.execute(select(cursor.seq).where(cursor.group_id == group, cursor.stage == stage).with_for_update())
+
+
 def advance(connection: Connection, stage: str, group: str, seq: int, done: int) -> None:
     """Move a claimed cursor to `seq`, having dealt with `done` events of interest."""
     cursor = stage_cursors.c

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, insert, select, text, update
 
 from memory.events import Event
@@ -193,10 +194,10 @@ def of_session(
     session: str,
     after: int,
     upto: int,
-    limit: int,
+    limit: int | None = None,
     types: Collection[str] | None = None,
 ) -> Slice:
-    """As `read`, of one session."""
+    """As `read`, of one session; without a limit all of them."""
     query = (
         select(events)
         .where(events.c.group_id == group, events.c.session == session, events.c.seq > after, events.c.seq <= upto)
@@ -312,7 +313,7 @@ def _event(row: Row[Any]) -> Event:
         user=row.user_id,
         project=row.project,
         subject=row.path,
-        data=json.loads(row.data),
+        data=orjson.loads(row.data),
         **extensions,
     )
 

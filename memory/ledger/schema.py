@@ -157,3 +157,28 @@ search_blocks = Table(
     Column("path_words", BigInteger, nullable=False, comment="of their paths, all together"),
     Column("data", LargeBinary, nullable=False, comment="what is known of each event: see `postings.OF_EVENT`"),
 )
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("id", Text, primary_key=True, comment="also the id of its event"),
+    Column("group_id", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("first_seq", BigInteger, nullable=False, comment="first event of the session that it covers"),
+    Column("last_seq", BigInteger, nullable=False, comment="last one: the event that was the reason for it"),
+    Column("trigger_id", Text, nullable=False, comment="id of that event"),
+    Column("reason", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("written_by", Text, nullable=False, comment="`extract`, or the model's name"),
+    Column("tokens_before", BigInteger, comment="of the model's context, as far as known"),
+    Column("tokens_after", BigInteger, nullable=False, comment="of the summary"),
+    Column("time", BigInteger, nullable=False),
+    Column("agent", Text),
+    Column("user_id", Text),
+    Column("project", Text),
+    Column("content", Text, nullable=False, comment="JSON: memory.compaction.content"),
+    Column("summary", Text, nullable=False),
+    # A range that begins where another one begins, or ends where it ends, would tell the same events again.
+    UniqueConstraint("group_id", "session", "first_seq", name="checkpoints_first"),
+    UniqueConstraint("group_id", "session", "last_seq", name="checkpoints_last"),
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ RECOVERED = PREFIX + "recovered"
 #: hash: messages in Celery's lists that were no wake-ups and were discarded, by queue.
 DISCARDED = PREFIX + "discarded"
 
+#: Share of the server's maxmemory above which nothing more is published. At maxmemory Celery itself loses messages.
+MEMORY_SHARE = 0.75
 #: How long a path stays marked as dropped, s: longer than any cached answer lives.
 DROPPED_SECONDS = 3600
 #: Path that stands for the whole group among `dropped:` marks: every answer depends on it.
@@ -116,6 +118,17 @@ def ask(question: str) -> str:
 def reply(question: str) -> str:
     """List of one, with a TTL: the answer to a question, as JSON. Readers rotate it (BLMOVE onto itself)."""
     return f"{PREFIX}reply:{question}"
+
+
+def brief(session: str) -> str:
+    """String with a TTL: what a session must still know after a compaction, as Markdown. Workers write it."""
+    return f"{PREFIX}brief:{session}"
+
+
+def publish_keys(group: str, written: Iterable[str]) -> list[str]:
+    """Keys of publish.lua; `written` are the paths that the events write to."""
+    fixed = [lane(group), PENDING, BELL, captured(group), spools(group), FULL, GENERATION, RUN]
+    return [*fixed, *(dropped(group, path) for path in written)]
 
 
 def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:

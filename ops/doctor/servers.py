@@ -8,13 +8,13 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
+from memory import lua
 from memory.ledger import Ledger, books
 from memory.ledger.dead import letters
 from memory.settings import NotConfigured, settings
 from ops.doctor.finding import Finding, failure, ok, warning
 from ops.text import counted
 from producers.address import without_password
-from producers.calls import MEMORY_SHARE
 
 #: How long a server may take to answer, s.
 ANSWER_SECONDS = 3.0
@@ -66,7 +66,7 @@ def queue(client: redis.Redis) -> Iterator[Finding]:
         yield warning(check, message, "set appendonly yes")
     elif info.get("aof_last_write_status") != "ok":
         yield failure(check, "it can't write its append-only file, and takes no events", "see its disk, and its log")
-    if most and used > most * MEMORY_SHARE:
+    if most and used > most * lua.MEMORY_SHARE:
         message = f"{used / most:.0%} of its memory are used: nothing more can be published"
         yield failure(check, message, "have more workers drain it, or raise maxmemory")
 

@@ -14,11 +14,13 @@ from ops.stack import users
 from ops.stack.process import Program
 
 #: Name -> (queues, processes in the pool). The graph and recall have workers of their own, so that neither a slow graph
-#: nor a full lane makes questions wait; users' hooks too, since nobody knows how long they take.
+#: nor a full lane makes questions wait; users' hooks too, since nobody knows how long they take; and compaction, which
+#: may wait for a model.
 WORKERS = {
     "lanes": (("record", "index", "cache", "telemetry"), 2),
     "graph": (("episodes",), 1),
     "plugins": (("plugins",), 1),
+    "compaction": (("compaction",), 1),
     "recall": (("recall",), 1),
 }
 #: How long a worker may take to start, seconds.
@@ -61,7 +63,8 @@ def programs(queue_url: str, lanes: int) -> list[Program]:
         queue_url: where readiness is asked for; the workers themselves read it from stack.json.
         lanes: how many workers serve the lanes.
     """
-    names = ["lanes", *(f"lanes-{number}" for number in range(2, lanes + 1)), "graph", "plugins", "recall"]
+    others = [name for name in WORKERS if name != "lanes"]
+    names = ["lanes", *(f"lanes-{number}" for number in range(2, lanes + 1)), *others]
     return [_program(name, *WORKERS[name if name in WORKERS else "lanes"], queue_url) for name in names]
 
 

@@ -48,7 +48,7 @@ from workers.stage import Follower
 from workers.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
-QUEUES = "record,index,episodes,cache,telemetry,plugins,recall"
+QUEUES = "record,index,episodes,cache,telemetry,plugins,compaction,recall"
 #: Ways into the system, each with secrets of its own.
 CHANNELS = ("published", "foreign", "garbage", "error", "question")
 #: By how many characters a hidden text is found first.

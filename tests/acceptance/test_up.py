@@ -311,7 +311,7 @@ def test_stack_in_a_block(tmp_path: Path) -> None:
     """As `memlane demo` and other tests use it."""
     with Stack(tmp_path, valkey_port=0, flower=False) as stack:
         pids = [process["pid"] for process in stack.processes]
-        assert [process["state"] for process in stack.processes] == ["running"] * 6
+        assert [process["state"] for process in stack.processes] == ["running"] * 7
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 

@@ -24,7 +24,7 @@ from tests import servers
 
 #: Folder from which `tests` and `workers` can be imported.
 ROOT = Path(__file__).parents[2]
-LANES = "record,index,cache,telemetry,plugins,recall"
+LANES = "record,index,cache,telemetry,plugins,compaction,recall"
 QUEUES = f"{LANES},episodes"
 
 

@@ -196,7 +196,7 @@ def test_a_system_works_with_its_users(server: Server, tmp_path: Path) -> None:
     with server.client(users.OPERATOR) as operator, closing(Ledger(database)) as ledger:
         migrate(ledger)
         operator.execute_command("ACL LOG RESET")
-        with servers.worker(environ, "record,index,cache,telemetry,plugins,recall", tmp_path / "worker.log"):
+        with servers.worker(environ, "record,index,cache,telemetry,plugins,compaction,recall", tmp_path / "worker.log"):
             with Publisher(
                 server.url(users.PRODUCER), source="test", group=GROUP, deadline=10, spool=False
             ) as publisher:

@@ -28,6 +28,7 @@ from producers.publisher import Publisher
 from tests import servers
 from tests.workers_here import workers_here
 from workers import resources
+from workers.app import QUEUES
 from workers.lease import Lease, announce
 from workers.record import Record
 from workers.stage import drain
@@ -170,7 +171,7 @@ def test_a_drain_empties_the_lane(queue: redis.Redis, publisher: Publisher, ledg
     assert queue.xlen(lua.lane(GROUP)) == 0
     assert queue.exists(lua.lane(GROUP)), "its last id stays"
     assert not queue.exists(lua.PENDING, lua.lease("record", GROUP))
-    assert {key for key in ("index", "episodes", "cache", "telemetry", "plugins") if queue.llen(lua.PREFIX + key)} == {
+    assert {key for key in QUEUES if queue.llen(lua.PREFIX + key)} == {
         stage.queue for stage in STAGES.values() if queue.exists(lua.lease(stage.name, GROUP))
     }
     assert queue.llen(lua.PREFIX + "index") == 1, "stages behind it are woken once"

@@ -156,7 +156,7 @@ def test_workers_and_commands_come_in(tls: Tls, tmp_path: Path) -> None:
     }
     with closing(Ledger(database)) as ledger:
         migrate(ledger)
-        with servers.worker(environ, "record,index,cache,telemetry,plugins,recall", tmp_path / "worker.log"):
+        with servers.worker(environ, "record,index,cache,telemetry,plugins,compaction,recall", tmp_path / "worker.log"):
             with Publisher(url, source="test", group=GROUP, deadline=10, spool=False) as publisher:
                 publisher.publish(EVENT)
 

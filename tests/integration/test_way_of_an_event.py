@@ -28,7 +28,7 @@ from workers.stage import Follower
 from workers.stages import STAGES
 
 EVENTS, PUBLISHERS, GROUPS = 20_000, 4, 8
-QUEUES = "record,index,episodes,cache,telemetry,plugins,recall"
+QUEUES = "record,index,episodes,cache,telemetry,plugins,compaction,recall"
 
 PUBLISH = """
 import sys
