@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 BENCHMARKS = (
-    *("publish", "away", "recall", "history", "globs", "privacy", "graph", "pipeline", "plugins", "import_git"),
+    *("publish", "away", "recall", "recall_size", "history", "globs", "privacy", "graph", "pipeline", "plugins", "import_git"),
     *("opencode", "compaction"),
 )
 #: What must hold: figure, bound, whether it is a least or a most. Breaking one makes the run fail.
@@ -28,6 +28,10 @@ BOUNDS = (
     (("publish", "ratio"), 2.0, "most"),
     (("recall", "paths_20", "p99"), 2_000.0, "most"),
     (("globs", "ratio"), 2.0, "most"),
+    (("recall_size", "12", "100000", "memlane", "p95"), 50.0, "most"),
+    (("recall_size", "40", "100000", "memlane", "p95"), 100.0, "most"),
+    (("recall_size", "12", "growth"), 0.6, "most"),
+    (("recall_size", "40", "growth"), 0.6, "most"),
     *((("privacy", "kinds", kind, "memlane"), 50.0, "most") for kind in ("prose", "code", "diff", "log")),
     *((("privacy", "kinds", kind, "typescript_ratio"), 3.0, "most") for kind in ("prose", "code", "diff", "log")),
     (("graph", "times_graphiti_1024"), 5.0, "least"),
@@ -93,6 +97,7 @@ def tables(found: dict[str, Any]) -> None:
     rows = [(tool, figures) for tool, figures in found["history"].items() if tool != "bare"]
     rows.append(("the sessions counted from their events", found["history"]["bare"]))
     latency(out, "History of 100,000 events in 1,000 sessions", rows)
+    sizes(out, found["recall_size"])
     rows = [(f"100 of {size:,} cached paths", found["globs"][f"of_{size}"]) for size in (1_000, 1_000_000)]
     latency(out, f"Invalidating by a glob; large to small: {found['globs']['ratio']}x", rows)
     redaction(out, found["privacy"])
@@ -139,6 +144,19 @@ def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) 
     for name, figures in rows:
         table.add_row(name, f"{figures['p50']:,.0f}", f"{figures['p99']:,.0f}")
     out.print(f"\n[bold]{title}[/bold]")
+    out.print(table)
+
+
+def sizes(out: Console, found: dict[str, Any]) -> None:
+    table = Table(box=None)
+    for column in ("words", "events", "recall p50 ms", "p95 ms", "FTS5 p50 ms", "p95 ms"):
+        table.add_column(column, justify="right")
+    for length, of_length in found.items():
+        for size, figures in of_length.items():
+            if size.isdigit():
+                shown = (figures[way][name] for way in ("memlane", "fts5") for name in ("p50", "p95"))
+                table.add_row(length, f"{int(size):,}", *(f"{figure:,.1f}" for figure in shown))
+    out.print("\n[bold]A question that is not cached, beside an OR over FTS5[/bold]")
     out.print(table)
 
 

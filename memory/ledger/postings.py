@@ -23,7 +23,7 @@ from sqlalchemy import Connection, bindparam, text
 from memory.ledger.engine import Ledger
 
 #: Events a block holds. More: fewer rows to read; fewer: less to write again for each event that comes alone.
-BLOCK = 2_048
+BLOCK = 4_096
 #: What is known of an event: `session` is the seq of its session's first event, `previous` that of the event before it
 #: in its session (of its kind: what was said follows on what was said); 0: none. `flags` are those below.
 OF_EVENT = np.dtype([("session", "<u4"), ("previous", "<u4"), ("flags", "u1")])
@@ -51,8 +51,8 @@ class Postings:
 class Events:
     """What is known of a group's events, by seq (index 0 is no event), and totals for averages."""
 
-    session: NDArray[np.uint32]
-    previous: NDArray[np.uint32]
+    session: NDArray[np.intp]
+    previous: NDArray[np.intp]
     flags: NDArray[np.uint8]
     events: int
     words: int
@@ -186,15 +186,16 @@ def events_of(connection: Connection, group: str) -> Events:
     )
     rows = connection.execute(query, {"group": group}).all()
     if not rows:
-        return Events(np.zeros(0, np.uint32), np.zeros(0, np.uint32), np.zeros(0, np.uint8), 0, 0, 0)
+        return Events(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.uint8), 0, 0, 0)
     known = np.zeros((rows[-1].block + 1) * BLOCK, OF_EVENT)
     for row in rows:
         of_block = np.frombuffer(row.data, OF_EVENT)
         known[row.block * BLOCK : row.block * BLOCK + len(of_block)] = of_block
     totals = (sum(getattr(row, name) for row in rows) for name in ("events", "words", "path_words"))
     size = (rows[-1].block) * BLOCK + len(rows[-1].data) // OF_EVENT.itemsize
-    session, previous, flags = (np.ascontiguousarray(known[name][:size]) for name in ("session", "previous", "flags"))
-    return Events(session, previous, flags, *totals)
+    # As numpy indexes by them: else it would convert them each time.
+    session, previous = (known[name][:size].astype(np.intp) for name in ("session", "previous"))
+    return Events(session, previous, np.ascontiguousarray(known["flags"][:size]), *totals)
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ def _sessions(known: Events, importance: Mapping[str, float], found: Mapping[str
     used[known.session] = True
     used[:1] = False
     # Sessions are known by their first seq; here they are numbered from 1, and 0 is none.
-    number = np.cumsum(used, dtype=np.int32)
+    number = np.cumsum(used)
     number[~used] = 0
     of_event = number[known.session]
     sessions = int(used.sum())
@@ -100,7 +100,8 @@ def _sessions(known: Events, importance: Mapping[str, float], found: Mapping[str
         counts[0] = 0
         rare = rarity(int(np.count_nonzero(counts)), sessions)
         scores += weight * rare * (SESSION_K1 + 1) * counts / (counts + norm)
-    return scores.astype(np.float32)[of_event]
+    figures: Figures = scores.astype(np.float32)[of_event]
+    return figures
 
 
 def _agent(connection: Connection, group: str, known: Events, text: str) -> Figures:

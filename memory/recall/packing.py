@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,7 +35,7 @@ class Item:
     match: Match
     features: dict[str, float]
     times: int = 1
-    words: frozenset[str] = field(default=frozenset(), repr=False)
+    words: int = field(default=0, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,10 @@ def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], tokens: int) -> Packed
     return Packed(context, items, told, -(-len(context) // CHARACTERS_A_TOKEN))
 
 
-def merged(ranked: Iterable[Ranked]) -> list[Item]:
+def merged(ranked: Sequence[Ranked]) -> list[Item]:
     """Each thing that is said once: at the place of the best that says it, in the words of the newest."""
     kept: list[Item] = []
-    for one in ranked:
-        words = frozenset(words_of(_said(one.match)))
+    for one, words in zip(ranked, word_sets([_said(one.match) for one in ranked]), strict=True):
         same = next((item for item in kept if likeness(words, item.words) >= SAME), None)
         if same is None:
             kept.append(Item(one.match, one.features, 1, words))
@@ -96,29 +95,33 @@ def merged(ranked: Iterable[Ranked]) -> list[Item]:
 def newest_first(items: Sequence[Item]) -> list[Item]:
     """Short statements on the same matter that differ stand newest first, at the places they had."""
     ordered = list(items)
-    for first in range(len(ordered)):
-        if not _states(ordered[first]):
-            continue
-        places = [first]
-        places += [
-            place
-            for place in range(first + 1, len(ordered))
-            if _states(ordered[place]) and likeness(ordered[first].words, ordered[place].words) >= ALIKE
-        ]
+    statements = [place for place, item in enumerate(items) if _states(item)]
+    for number, first in enumerate(statements):
+        words = ordered[first].words
+        places = [place for place in statements[number:] if likeness(words, ordered[place].words) >= ALIKE]
         newest = sorted((ordered[place] for place in places), key=lambda item: (-item.match.time, -item.match.seq))
         for place, item in zip(places, newest, strict=True):
             ordered[place] = item
     return ordered
 
 
-def likeness(some: frozenset[str], others: frozenset[str]) -> float:
-    """The share of their words that two texts have in common (Jaccard)."""
-    if not some or not others:
-        return 1.0 if some == others else 0.0
-    if min(len(some), len(others)) < ALIKE * max(len(some), len(others)):
-        return 0.0
-    common = len(some & others)
-    return common / (len(some) + len(others) - common)
+def word_sets(texts: Sequence[str]) -> list[int]:
+    """The words of each text as a set of bits, the same bit for the same word: comparing these is a tenth
+    of the work that comparing Python's sets is."""
+    bits: dict[str, int] = {}
+    found = []
+    for text in texts:
+        words = 0
+        for word in words_of(text):
+            words |= bits.setdefault(word, 1 << len(bits))
+        found.append(words)
+    return found
+
+
+def likeness(some: int, others: int) -> float:
+    """The share of their words that two texts have in common (Jaccard); 1 for two without words."""
+    either = (some | others).bit_count()
+    return (some & others).bit_count() / either if either else 1.0
 
 
 def shown(match: Match) -> str:
@@ -150,7 +153,7 @@ def _said(match: Match) -> str:
 
 def _states(item: Item) -> bool:
     asks = item.match.text.rstrip().endswith("?")
-    return item.match.type in TALK and not asks and len(item.words) <= STATEMENT_WORDS
+    return item.match.type in TALK and not asks and item.words.bit_count() <= STATEMENT_WORDS
 
 
 def _time(time: int) -> str:

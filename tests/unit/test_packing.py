@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory.injected import HEADING
 from memory.ledger.search import Match
-from memory.recall.packing import Fact, likeness, merged, newest_first, pack
+from memory.recall.packing import Fact, likeness, merged, newest_first, pack, word_sets
 from memory.recall.rank import Ranked
 
 
@@ -43,9 +43,10 @@ def test_only_statements_are_put_in_order_of_time() -> None:
 
 
 def test_likeness_is_the_share_of_common_words() -> None:
-    assert likeness(frozenset("abcd"), frozenset("abce")) == 3 / 5
-    assert likeness(frozenset("a"), frozenset("abcdefg")) == 0.0
-    assert likeness(frozenset(), frozenset("a")) == 0.0
+    cart, cake, other, nothing = word_sets(["apple bread cart date", "apple bread cart egg", "fig", ""])
+    assert likeness(cart, cake) == 3 / 5
+    assert likeness(cart, cart) == likeness(nothing, nothing) == 1
+    assert likeness(cart, other) == likeness(cart, nothing) == 0
 
 
 def test_the_budget_holds() -> None:
