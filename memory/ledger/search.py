@@ -35,9 +35,9 @@ K1, B = 0.9, 0.5
 #: More words than these of a question are not looked for.
 MAX_WORDS = 64
 #: Most postings that are read for one question: the commonest terms, which tell the least, are left out beyond.
-MOST_POSTINGS = 500_000
+MOST_POSTINGS = 2_000_000
 #: A group with fewer events than this, times the terms, is small enough not to ask first how common each term is.
-SMALL = 16 * MOST_POSTINGS
+SMALL = 4 * MOST_POSTINGS
 #: What is said. It follows on what was said before it; all else follows on what was done before it.
 TALK = frozenset({"chat.message", "chat.start", "user.request"})
 #: A longer path is known by its hash: a key has its limits.
