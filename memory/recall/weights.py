@@ -3,9 +3,9 @@
 How they were chosen: on two collections of questions with known answers that have nothing in common but the ranking,
 half a year of conversations between two people each, and the history of a large C project. Each weight was tried at a
 few round values, and the one was kept that helped both or did not hurt the other, and that did so for each
-conversation and each year by itself; none is more exact than its effect. Between half and twice its value, no weight
-changes nDCG@10 by more than about one point. What did not help both, or helped only a little, is not here: pairs of
-adjacent words, the share of the question that is matched, recency. See docs/recall.md.
+conversation and each year by itself; none is more exact than its effect. What did not help both, or helped
+only a little, is not here: pairs of adjacent words, the share of the question that is matched, recency.
+See docs/recall.md.
 """
 
 #: Words of a question beyond these weigh less and less, the n-th 8/n: what is asked stands at the beginning, and a
