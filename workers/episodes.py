@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from memory.forget import remaining
 from memory.graph.kinds import TYPES
 from memory.ledger.log import Slice
 from workers import resources
@@ -21,6 +20,8 @@ class Episodes(Follower):
             resources.graph().write(group, events.events)
 
     def undo(self, group: str, ids: Collection[str]) -> None:
+        from memory.forget import remaining
+
         with _reached():
             resources.graph().forget(group, ids, remaining(resources.ledger(), group))
 

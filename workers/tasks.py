@@ -12,7 +12,6 @@ from workers import dispatcher, resources, telemetry
 from workers.app import app
 from workers.invalidate import invalidate
 from workers.logs import configure
-from workers.recall import reply
 from workers.stage import Stage, drain
 from workers.stages import STAGES
 
@@ -28,7 +27,15 @@ def _register(stage: Stage) -> None:
 for _stage in STAGES.values():
     _register(_stage)
 
-app.task(reply, name="memlane.recall")
+
+@app.task(name="memlane.recall")
+def _reply(id: str) -> None:
+    # Here, since ranking needs numpy, which workers of other queues need not load.
+    from workers.recall import reply
+
+    reply(id)
+
+
 app.task(telemetry.gauges, name="memlane.gauges")
 app.task(invalidate, name="memlane.invalidate")
 

@@ -231,7 +231,8 @@ def test_a_compaction_goes_on_as_itself(team: Team) -> None:
     session = team.server.session()
     team.server.say(session, "Which colour?", "compacted")
     with team.stack.queue() as queue:
-        queue.set(f"memlane:brief:{session}", "You hold a reservation of src/paint.py.")
+        ready = lambda: "Which colour?" in (queue.get(f"memlane:brief:{session}") or "")  # noqa: E731
+        wait_until(ready, "the workers to have made the session's brief", PATIENCE)
     team.model.script("compaction", says("I decided on blue.", tokens=(300, 20)))
     team.server.compact(session)
     (compacting,) = team.wait_for(session, "session.compacting")
@@ -243,7 +244,8 @@ def test_a_compaction_goes_on_as_itself(team: Team) -> None:
     (asked,) = team.model.asked("compaction")
     prompt = json.dumps(asked["messages"][-1])
     assert "a note to yourself" in prompt
-    assert "You hold a reservation of src/paint.py." in prompt
+    # Within the frame: the conversation that follows has the question, too.
+    assert "Which colour?" in prompt.partition("<session-memory")[2].partition("</session-memory>")[0]
     assert "[Memory Context]" not in json.dumps(asked)
 
     # The next one carries the summary of this one, which OpenCode would drop.
