@@ -35,12 +35,16 @@ BOUNDS = (
     *((("privacy", "kinds", kind, "memlane"), 50.0, "most") for kind in ("prose", "code", "diff", "log")),
     *((("privacy", "kinds", kind, "typescript_ratio"), 3.0, "most") for kind in ("prose", "code", "diff", "log")),
     (("graph", "times_graphiti_1024"), 5.0, "least"),
-    (("plugins", "coroutine", "p50"), 200.0, "most"),
+    *((("plugins", kind, "p50"), 200.0, "most") for kind in ("coroutine", "plain")),
     (("compaction", "sqlite", "worst_ms"), 1_000.0, "most"),
     (("away", "worst_p99"), 50_000.0, "most"),
     (("away", "raised"), 0, "most"),
     (("away", "lost"), 0, "most"),
     (("opencode", "hooks", "noting", "p99"), 2.0, "most"),
+    *(
+        (("opencode", "states", state, "over_limit_ms"), 0, "most")
+        for state in ("up", "absent", "frozen", "refusing", "garbage")
+    ),
 )
 
 
@@ -109,10 +113,10 @@ def tables(found: dict[str, Any]) -> None:
     ]
     title = f"Episodes a second into the graph; GraphWriter is {figures['times_graphiti_1024']}x Graphiti's default"
     rate(out, title, [(name, figure, figure / writers[1][1]) for name, figure in writers])
-    rows = [(kind, found["plugins"][kind]) for kind in ("coroutine", "plain", "bare")]
+    rows = [(kind, found["plugins"][kind]) for kind in ("coroutine", "plain", "plain_alone", "bare")]
     latency(out, "A hook of a plugin that does nothing; bare: awaited without an adapter", rows)
     figures = found["compaction"]["sqlite"]
-    out.print(f"\n[bold]A checkpoint of {figures['events']:,} events, processor time[/bold]")
+    out.print(f"\n[bold]A checkpoint of {figures['events']:,} events[/bold]")
     out.print(f"  {figures['checkpoint_ms']} ms; only reading these events {figures['only_reading_ms']} ms")
     latency(out, "What a hook waits for its brief", [("GET", found["compaction"]["brief"])])
     for kind in ("sqlite", "postgresql"):

@@ -4,16 +4,19 @@ server that is away, frozen, refuses, or answers garbage; and how long each hook
 The model is scripted, so that all runs do the same: three tools are called, or with hooks measured, sixty. A state's
 runs take turns with those without the plugin, so that what the machine does meanwhile strikes both.
 
-    python -m bench.opencode
+    python -m bench.opencode [--pairs 20]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
+from math import comb
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,28 +26,32 @@ from tests.opencode.model import Reply, calls, model_server, says
 from tests.opencode.test_away import STATES
 from tests.opencode.test_sessions import GROUP
 
-#: Runs in each state, and tool calls of the session whose hooks are measured.
-RUNS, CALLS = 5, 60
+#: Pairs of runs in each state, and tool calls of the session whose hooks are measured.
+PAIRS, CALLS = 5, 60
+#: What the plugin may add to a run: the larger one, ms and share of a run without it.
+LIMIT_MS, LIMIT_SHARE = 300, 0.1
 
 
-def run() -> dict[str, Any]:
-    """For each state the quickest run in seconds, without and with the plugin, how many ms the plugin added, and how
-    long OpenCode waited for hooks, in ms, in the run in which that was most; for hooks p50, p99 and the longest in ms.
+def run(pairs: int = PAIRS) -> dict[str, Any]:
+    """For each state the median run in seconds, without and with the plugin; by how many ms the second of a pair took
+    longer than the first, the median of all and the interval that it is in with 95 % confidence; and how long OpenCode
+    waited for hooks, in ms, in the run in which that was most. For hooks p50, p99 and the longest in ms.
     """
     with TemporaryDirectory(prefix="bench-") as name, model_server() as model:
         folder = Path(name)
         opencode = OpenCode(folder / "opencode", model)
         opencode.prepare()
-        bench = _Bench(opencode, folder)
+        bench = _Bench(opencode, folder, pairs)
         bench.run(None)  # OpenCode makes its database
         states = {state: bench.compare(state, server) for state, server in {"up": _up, **STATES}.items()}
         return {"states": states, "hooks": bench.hooks()}
 
 
 class _Bench:
-    def __init__(self, opencode: OpenCode, folder: Path) -> None:
+    def __init__(self, opencode: OpenCode, folder: Path, pairs: int) -> None:
         self._opencode = opencode
         self._folder = folder
+        self._pairs = pairs
         self._numbers = count()
 
     def run(self, url: str | None, replies: Callable[[Path], list[Reply]] | None = None, **environ: str) -> float:
@@ -63,18 +70,26 @@ class _Bench:
     def compare(self, state: str, server: Callable[[Path], AbstractContextManager[str]]) -> dict[str, float]:
         without, with_, awaited = [], [], []
         with server(self._folder / state) as url:
-            for number in range(RUNS):
+            for number in range(self._pairs):
                 timings = self._folder / f"{state}-{number}.jsonl"
-                without.append(self.run(None))
-                with_.append(self.run(url, MEMLANE_OPENCODE_TIMINGS=str(timings)))
+                # By turns which is first: what the one leaves behind in the machine, the other has to bear.
+                for plugin in (False, True) if number % 2 else (True, False):
+                    if plugin:
+                        with_.append(self.run(url, MEMLANE_OPENCODE_TIMINGS=str(timings)))
+                    else:
+                        without.append(self.run(None))
                 awaited.append(sum(row["ms"] for row in _rows(timings)))
-        # Whatever else the machine does makes a run slower, never quicker.
-        plain, plugin = min(without), min(with_)
+        added = sorted(1000 * (with_[number] - without[number]) for number in range(self._pairs))
+        low, high = _interval(added)
+        plain = median(without)
+        limit = max(LIMIT_MS, 1000 * LIMIT_SHARE * plain)
         return {
             "without_s": round(plain, 3),
-            "with_s": round(plugin, 3),
-            "added_ms": round(1000 * (plugin - plain)),
-            "ratio": round(plugin / plain, 3),
+            "with_s": round(median(with_), 3),
+            "added_ms": round(median(added)),
+            "added_ms_from": round(low),
+            "added_ms_to": round(high),
+            "over_limit_ms": max(0, round(median(added) - limit)),
             "awaited_ms": round(max(awaited), 1),
         }
 
@@ -88,6 +103,20 @@ class _Bench:
         noting = sorted(row["ms"] for row in rows if row["hook"] != waits)
         waiting = sorted(row["ms"] for row in rows if row["hook"] == waits)
         return {"noting": _percentiles(noting), "waiting_for_recall": _percentiles(waiting)}
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    """What the median is between with 95 % confidence, by the binomial distribution: as far as so few can say.
+
+    Args:
+        values: sorted.
+    """
+    size, below, rank = len(values), 0.0, 0
+    while rank < (size - 1) // 2 and below + comb(size, rank) / 2**size <= 0.025:
+        below += comb(size, rank) / 2**size
+        rank += 1
+    rank = max(0, rank - 1)
+    return values[rank], values[-1 - rank]
 
 
 def _rows(timings: Path) -> list[dict[str, Any]]:
@@ -129,4 +158,6 @@ def _up(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+    parser = argparse.ArgumentParser(prog="python -m bench.opencode")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of runs in each state")
+    print(json.dumps(run(parser.parse_args().pairs), indent=2))

@@ -1,6 +1,7 @@
 """What an event costs that hooks wait for: `MemoryPluginAdapter.trigger`, beside awaiting the same functions bare.
 
-Five trivial hooks, one event a call: coroutine functions, and plain functions, which are each handed to a thread.
+Five trivial hooks, one event a call: coroutine functions, and plain functions, which are handed to a thread together;
+and a single plain function, for which a thread is woken.
 
     python -m bench.plugins
 """
@@ -33,13 +34,13 @@ async def measure() -> dict[str, Any]:
 
     context = PluginContext("s1", metadata={"path": "src/cart.py", "additions": 4})
     figures: dict[str, Any] = {"triggers": TRIGGERS, "hooks": HOOKS}
-    for kind, function in (("coroutine", coroutine), ("plain", plain)):
-        adapter = adapter_of(function)
+    for kind, function, hooks in (("coroutine", coroutine, HOOKS), ("plain", plain, HOOKS), ("plain_alone", plain, 1)):
+        adapter = adapter_of(function, hooks)
         times = []
         for _ in range(TRIGGERS + TRIGGERS // 10):
             began = time.perf_counter()
             results = await adapter.trigger(HookEvent.FILE_WRITE, context)
-            times.append((time.perf_counter() - began) / HOOKS)
+            times.append((time.perf_counter() - began) / hooks)
             assert all(result.success for result in results)
         figures[kind] = percentiles(times[TRIGGERS // 10 :])
     times = []
@@ -52,9 +53,9 @@ async def measure() -> dict[str, Any]:
     return figures
 
 
-def adapter_of(function: Callable[[PluginContext], Any]) -> MemoryPluginAdapter:
+def adapter_of(function: Callable[[PluginContext], Any], hooks: int) -> MemoryPluginAdapter:
     adapter = MemoryPluginAdapter()
-    for number in range(HOOKS):
+    for number in range(hooks):
         adapter.register_hook(FunctionBasedHook(f"hook-{number}", HookEvent.FILE_WRITE, function))
     return adapter
 

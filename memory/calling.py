@@ -7,8 +7,11 @@ import contextvars
 import inspect
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,31 +24,91 @@ async def call(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     meanwhile, so that one that blocks neither blocks the loop nor keeps the process from ending."""
     if inspect.iscoroutinefunction(function):
         return await function(*args, **options)
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    context = contextvars.copy_context()
-    outcome: list[Any] = []
+    turns = Turns([partial(contextvars.copy_context().run, function, *args, **options)])
+    await turns.wait()
+    return await turns.outcomes[0].value()
 
-    def run() -> None:
-        try:
-            outcome.extend((context.run(function, *args, **options), None))
-        except KeyboardInterrupt:
-            # Ctrl-C comes to the main thread only: this one the function has made up.
-            outcome.extend((None, RuntimeError("KeyboardInterrupt")))
-        except BaseException as error:
-            outcome.extend((None, error))
 
-    def done() -> None:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a plain function."""
+
+    returned: Any
+    error: BaseException | None = None
+
+    async def value(self) -> Any:
+        """What it returned, awaited if need be; raises what it raised."""
+        if self.error is not None:
+            raise self.error
+        return await self.returned if inspect.isawaitable(self.returned) else self.returned
+
+
+class Turns:
+    """Plain functions that one thread, which nothing else uses meanwhile, runs one after the other, beginning at once.
+    It ends early behind a function that returns an awaitable: that has yet to be awaited, on the loop."""
+
+    def __init__(self, functions: Sequence[Callable[[], Any]]) -> None:
+        self.outcomes: list[Outcome] = []
+        self._functions, self._began = functions, time.monotonic()
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._lock, self._stopped = threading.Lock(), False
+        _thread().jobs.put((self._run, self._done))
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it has ended; False if it has not within this time."""
         try:
-            loop.call_soon_threadsafe(ended.set)
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def running(self) -> tuple[int, float]:
+        """Number of the function that runs now, counted from 0, and when it began, by `time.monotonic`."""
+        with self._lock:
+            return len(self.outcomes), self._began
+
+    def leave(self, number: int) -> bool:
+        """Leave the function of this number to itself if it still runs, and run none behind it.
+
+        Returns:
+            False if it does not run.
+        """
+        with self._lock:
+            self._stopped = len(self.outcomes) == number
+            return self._stopped
+
+    def stop(self) -> None:
+        """Run none behind the one that runs now."""
+        with self._lock:
+            self._stopped = True
+
+    def _run(self) -> None:
+        for function in self._functions:
+            outcome = _outcome(function)
+            with self._lock:
+                if self._stopped:
+                    return
+                self.outcomes.append(outcome)
+                self._began = time.monotonic()
+            if inspect.isawaitable(outcome.returned):
+                return
+
+    def _done(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._ended.set)
         except RuntimeError:
             return  # the loop has ended meanwhile
 
-    _thread().jobs.put((run, done))
-    await ended.wait()
-    returned, error = outcome
-    if error is not None:
-        raise error
-    return await returned if inspect.isawaitable(returned) else returned
+
+def _outcome(function: Callable[[], Any]) -> Outcome:
+    try:
+        return Outcome(function())
+    except KeyboardInterrupt:
+        # Ctrl-C comes to the main thread only: this one the function has made up.
+        return Outcome(None, RuntimeError("KeyboardInterrupt"))
+    except BaseException as error:
+        return Outcome(None, error)
 
 
 class _Thread:

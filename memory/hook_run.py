@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from memory.calling import call
+from memory.calling import Outcome, Turns
 from memory.hook_event import PluginContext, PluginResult
 
 if TYPE_CHECKING:
@@ -23,29 +25,29 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 1.0
 
 
-async def run_hook(hook: MemoryPluginHook, context: PluginContext) -> PluginResult:
+async def run_hook(hook: MemoryPluginHook, work: Callable[[], Awaitable[Any]]) -> PluginResult:
     """Run a hook in a task of its own: what cancels that does not cancel the caller, and one that does not give way
     when its time is over can be left behind.
+
+    Args:
+        work: what the hook does.
 
     Raises:
         CancelledError: the caller's task was cancelled.
     """
-    run, inside = _Run(), contextvars.copy_context()
-    inside.run(_RUN.set, run)
+    run = _Run()
     began = time.monotonic()
-    task = asyncio.create_task(_outcome(hook, context, run), context=inside)
+    task = asyncio.create_task(_outcome(hook, work, run), context=run.context())
     try:
         await asyncio.wait({task}, timeout=hook.timeout)
     finally:
         late = not task.done()
         if late:
             run.cancel()
-        if run.left:
-            await asyncio.wait(run.left, timeout=GRACE_SECONDS)
+        await run.cleaned_up()
     seconds = time.monotonic() - began
     if late:
-        goes_on = "" if task.done() else ", and goes on although it was cancelled"
-        return failed(hook, f"took longer than {hook.timeout:g} s{goes_on}")
+        return _late(hook, hook.timeout, "" if task.done() else ", and goes on although it was cancelled")
     if task.cancelled():
         return failed(hook, "was cancelled")
     if hook.timeout is not None and seconds > hook.timeout + GRACE_SECONDS * bool(run.left):
@@ -53,9 +55,65 @@ async def run_hook(hook: MemoryPluginHook, context: PluginContext) -> PluginResu
     return task.result()
 
 
-async def _outcome(hook: MemoryPluginHook, context: PluginContext, run: _Run) -> PluginResult:
+class PlainHook(NamedTuple):
+    """A hook that is a plain function."""
+
+    hook: MemoryPluginHook
+    function: Callable[[PluginContext], Any]
+    timeout: float | None
+
+
+async def run_plain_hooks(hooks: Sequence[PlainHook], own: Callable[[], PluginContext]) -> list[PluginResult]:
+    """Run plain functions one after the other, in a thread of theirs, since waking one takes longer than most of them.
+
+    Args:
+        own: makes the context that a hook gets.
+
+    Returns:
+        Results of the first of them, at least of one. Those behind have not run: the last one did not give way when
+        its time was over, or has returned an awaitable.
+
+    Raises:
+        CancelledError: the caller's task was cancelled; none runs behind the one that ran then.
+    """
+    run = _Run()
+    inside = run.context()
+    turns = Turns([partial(inside.copy().run, _plain, each.function, own) for each in hooks])
     try:
-        return result_of(hook, await call(hook._execute_impl, context))
+        while True:
+            number, began = turns.running()
+            timeout = hooks[number].timeout if number < len(hooks) else None
+            if ended := await turns.wait(None if timeout is None else began + timeout - time.monotonic()):
+                break
+            if turns.leave(number):
+                break
+    finally:
+        turns.stop()
+        run.cancel()
+        await run.cleaned_up()
+    results = [await _plain_result(each.hook, outcome) for each, outcome in zip(hooks, turns.outcomes, strict=False)]
+    return results if ended else [*results, _late(hooks[number].hook, hooks[number].timeout)]
+
+
+def _plain(function: Callable[[PluginContext], Any], own: Callable[[], PluginContext]) -> Any:
+    return function(own())
+
+
+async def _plain_result(hook: MemoryPluginHook, outcome: Outcome) -> PluginResult:
+    if inspect.isawaitable(outcome.returned):
+        return await run_hook(hook, outcome.value)
+    try:
+        return result_of(hook, await outcome.value())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return failed(hook, "was cancelled")
+    except BaseException as error:
+        log.debug("hook failed name=%s", name_of(hook), exc_info=True)
+        return raised(hook, error)
+
+
+async def _outcome(hook: MemoryPluginHook, work: Callable[[], Awaitable[Any]], run: _Run) -> PluginResult:
+    try:
+        return result_of(hook, await work())
     except (asyncio.CancelledError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -67,12 +125,27 @@ async def _outcome(hook: MemoryPluginHook, context: PluginContext, run: _Run) ->
         run.cancel()
 
 
+def _late(hook: MemoryPluginHook, timeout: float | None, goes_on: str = "") -> PluginResult:
+    return failed(hook, f"took longer than {timeout:g} s{goes_on}")
+
+
 class _Run:
-    """One run of a hook."""
+    """One run of a hook, or of plain ones that follow one another."""
 
     def __init__(self) -> None:
         #: Tasks of it that were cancelled, and may still have to clean up.
         self.left: set[asyncio.Task[Any]] = set()
+
+    def context(self) -> contextvars.Context:
+        """A copy of the caller's, in which what is started belongs to this run."""
+        inside = contextvars.copy_context()
+        inside.run(_RUN.set, self)
+        return inside
+
+    async def cleaned_up(self) -> None:
+        """Let those that were cancelled clean up."""
+        if self.left:
+            await asyncio.wait(self.left, timeout=GRACE_SECONDS)
 
     def cancel(self) -> None:
         """Cancel what still runs of it, but for the task that says so."""

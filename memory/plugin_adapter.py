@@ -18,17 +18,19 @@ and what it leaves running is ended with it. It runs on the caller's event loop,
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memory.calling import call
 from memory.hook_event import HookEvent, PluginContext, PluginResult, hook_event, kind_of
-from memory.hook_run import failed, name_of, raised, result_of, run_hook
+from memory.hook_run import PlainHook, failed, name_of, raised, result_of, run_hook, run_plain_hooks
 
 if TYPE_CHECKING:
     from memory.compaction_engine import CompactionEngine
@@ -73,7 +75,7 @@ class MemoryPluginHook(ABC):
         """Run the hook. Never raises: an error, running over its time, and cancellation, of the hook or of the caller,
         become a failed result. (Only Ctrl-C goes through.)"""
         try:
-            return await run_hook(self, context)
+            return await run_hook(self, lambda: call(self._execute_impl, context))
         except asyncio.CancelledError:
             # The caller's: whoever cancelled it sees it in `Task.cancelling`.
             return failed(self, "was cancelled")
@@ -195,17 +197,50 @@ class MemoryPluginAdapter:
             CancelledError: the caller's task was cancelled; the hook that ran then is ended, and those behind it don't
                 run.
         """
-        results = []
+        hooks, results = self.hooks(event), list[PluginResult]()
         caller = asyncio.current_task()
         cancelled = caller.cancelling() if caller else 0
-        for hook in self.hooks(event):
-            try:
-                own = replace(context, metadata=dict(context.metadata))
-                result = result_of(hook, await hook.execute(own))
-            except (Exception, SystemExit) as error:  # of an `execute` that somebody has overridden
-                result = raised(hook, error)
-            log.debug("hook ran name=%s event=%s success=%s", name_of(hook), event, result.success)
-            results.append(result)
+        while waiting := hooks[len(results) :]:
+            ran = await _run_first(waiting, context)
+            for hook, result in zip(waiting, ran, strict=False):
+                log.debug("hook ran name=%s event=%s success=%s", name_of(hook), event, result.success)
+            results += ran
             if caller and caller.cancelling() > cancelled:
                 raise asyncio.CancelledError
         return results
+
+
+async def _run_first(hooks: Sequence[MemoryPluginHook], context: PluginContext) -> list[PluginResult]:
+    """Run the first of these hooks; if it is a plain function, then those that are, and come next, with it.
+
+    Returns:
+        Results of those that ran.
+    """
+
+    def own() -> PluginContext:
+        return replace(context, metadata=dict(context.metadata))
+
+    plain = [each for each in takewhile(bool, map(_plain, hooks)) if each]
+    if plain:
+        return await run_plain_hooks(plain, own)
+    hook = hooks[0]
+    try:
+        return [result_of(hook, await hook.execute(own()))]
+    except (Exception, SystemExit) as error:  # of an `execute` that somebody has overridden
+        return [raised(hook, error)]
+
+
+def _plain(hook: MemoryPluginHook) -> PlainHook | None:
+    """The hook if it is a plain function, and runs as we run it."""
+    try:
+        if getattr(hook.execute, "__func__", None) is not MemoryPluginHook.execute:
+            return None
+        function: Callable[[PluginContext], Any] = hook._execute_impl
+        if (
+            isinstance(hook, FunctionBasedHook)
+            and getattr(function, "__func__", None) is FunctionBasedHook._execute_impl
+        ):
+            function = hook._func
+        return None if inspect.iscoroutinefunction(function) else PlainHook(hook, function, hook.timeout)
+    except Exception:
+        return None  # it fails when it runs

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from memory import hook_run
+from memory import calling, hook_run
 from memory.compaction_engine import CompactionEngine, TokenCount
 from memory.events import ALIASES, DATA
 from memory.plugin_adapter import (
@@ -25,6 +25,7 @@ from memory.plugin_adapter import (
     PluginResult,
     hook_event,
 )
+from tests.servers import wait_until
 
 CONTEXT = PluginContext("s1", project_root=Path("/home/dev/shop"), user_id="u1", metadata={"limit": 100})
 #: What a hook may take that a test expects to run over its time, s.
@@ -323,6 +324,55 @@ def test_a_plain_function_may_return_a_coroutine() -> None:
         return {"session": context.session_id}
 
     assert triggered(adapter_of(hook(lambda context: later(context))))[0].data == {"session": "s1"}
+
+
+def test_plain_functions_and_coroutines_run_in_their_order() -> None:
+    ran = []
+
+    def plain(name: str) -> MemoryPluginHook:
+        return hook(lambda _: ran.append(name), name)
+
+    async def awaited(_: PluginContext) -> None:
+        ran.append("c")
+
+    async def later() -> None:
+        ran.append("e")
+
+    hooks = [plain("a"), plain("b"), hook(awaited, "c"), plain("d"), hook(lambda _: later(), "e"), plain("f")]
+
+    assert [result.success for result in triggered(adapter_of(*hooks))] == [True] * 6
+    assert ran == list("abcdef")
+
+
+def test_each_plain_function_has_its_own_time() -> None:
+    """Given plain hooks that together take longer than one may. If they run, I expect that none is late."""
+    hooks = [hook(lambda _: time.sleep(SHORT), f"hook-{number}", timeout=SHORT * 4) for number in range(8)]
+
+    assert [result.success for result in triggered(adapter_of(*hooks))] == [True] * 8
+
+
+def test_no_plain_function_runs_behind_the_one_whose_caller_was_cancelled() -> None:
+    began, ran = threading.Event(), []
+
+    def waits(_: PluginContext) -> None:
+        began.set()
+        released.wait(60)
+        ran.append("waits")
+
+    adapter = adapter_of(hook(waits, "waits"), hook(lambda _: ran.append("behind"), "behind"))
+
+    async def caller() -> None:
+        running = asyncio.create_task(adapter.trigger("session.start", CONTEXT))
+        await asyncio.to_thread(began.wait, 60)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    calling._IDLE.clear()
+    asyncio.run(caller())
+    released.set()
+    wait_until(lambda: calling._IDLE, "its thread ends its turn")
+    assert ran == ["waits"]
 
 
 def test_a_plain_method_works_as_well() -> None:
