@@ -6,15 +6,12 @@ import asyncio
 import http.client
 import json
 import os
-import secrets
-import shutil
 import ssl
 import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,6 +23,7 @@ from producers.address import checked, without_password
 from producers.publisher import QueueUnavailable
 from producers.recall import Recall
 from tests import servers
+from tests.tls_server import Tls, tls_server
 from workers.broker import broker
 
 ROOT = Path(__file__).parents[2]
@@ -33,54 +31,9 @@ GROUP = "shop"
 EVENT = {"type": "error", "session": "s", "data": {"message": "no such table: discounts"}}
 
 
-@dataclass(frozen=True)
-class Tls:
-    """A queue server, and files of its authority (`ca`) and of another one (`stranger`)."""
-
-    folder: Path
-    port: int
-    password: str
-
-    def url(self, host: str = "127.0.0.1", **files: str) -> str:
-        """Its address, with files by the name of their option."""
-        options = "&".join(f"{option}={self.folder / name}" for option, name in files.items())
-        return f"rediss://default:{self.password}@{host}:{self.port}/0" + (f"?{options}" if options else "")
-
-
-def _authority(folder: Path, name: str) -> None:
-    make = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    _openssl(folder, *make, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}")
-
-
-def _certificate(folder: Path, name: str, subject: str) -> None:
-    ask = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
-    _openssl(folder, *ask, "-keyout", f"{name}.key", "-out", f"{name}.csr")
-    (folder / f"{name}.ext").write_text(f"subjectAltName={subject}\n")
-    sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
-    _openssl(folder, *sign, "-extfile", f"{name}.ext", "-out", f"{name}.crt")
-
-
-def _openssl(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
-    program = shutil.which("valkey-server")
-    assert program, "the bundled redis-server has no TLS: install valkey-server, as .ci/run does"
-    folder = tmp_path_factory.mktemp("tls")
-    _authority(folder, "ca")
-    _authority(folder, "stranger")
-    _certificate(folder, "server", "IP:127.0.0.1")
-    _certificate(folder, "client", "DNS:agent")
-    found = Tls(folder, servers.free_port(), secrets.token_hex(8))
-    command = [program, "--port", "0", "--tls-port", str(found.port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    command += ["--tls-cert-file", "server.crt", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.crt"]
-    command += ["--tls-auth-clients", "optional", "--requirepass", found.password, "--save", ""]
-    # Names of its files are relative to --dir.
-    with servers.process(command, folder / "valkey.log"):
-        servers.wait_until(lambda: servers.answers(found.url(ssl_ca_certs="ca.crt")), "queue server")
+    with tls_server(tmp_path_factory.mktemp("tls")) as found:
         yield found
 
 

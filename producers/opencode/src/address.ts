@@ -31,7 +31,8 @@ export function withoutPassword(url: string): string {
 /** The URL's parts, if it says unmistakably which of them is a password. */
 export function understood(url: string): URL | undefined {
   try {
-    const parts = new URL(url);
+    // A socket has no host, which JavaScript wants beside a password.
+    const parts = new URL(url.replace(/^(unix:\/\/[^/?#]*@)\//, "$1localhost/"));
     if (!SCHEMES.has(parts.protocol) || parts.hash || (parts.pathname + parts.search).includes("@")) return undefined;
     return parts;
   } catch {

@@ -18,6 +18,11 @@ export type Send = (command: string, ...parameters: (string | number)[]) => Prom
 const LEAST_MS = 10;
 /** How long connecting may take, ms. It goes on when an exchange no longer waits for it. */
 const CONNECT_MS = 2000;
+/** Bun says no more of a connection that isn't made than that it was closed. */
+const NOT_CONNECTED = "the queue server can't be reached, or refuses user and password";
+const NO_TLS =
+  ", or its certificate: it must be for the name in the address, and of an authority that ssl_ca_certs names or the " +
+  "system knows";
 
 export class Connection {
   readonly url: string;
@@ -78,7 +83,7 @@ export class Connection {
 
   async #connect(): Promise<RedisClient> {
     this.close();
-    const [url, tls] = ofBun(this.url);
+    const { url, database, tls } = placeOf(this.url);
     const client = new RedisClient(url, {
       connectionTimeout: CONNECT_MS,
       autoReconnect: false,
@@ -88,8 +93,10 @@ export class Connection {
     this.#client = client;
     try {
       await within(CONNECT_MS, client.connect());
+      if (database) await within(CONNECT_MS, client.send("SELECT", [String(database)]));
     } catch (error) {
       this.#drop(client);
+      if (lost(error)) throw new Error(NOT_CONNECTED + (tls ? NO_TLS : ""), { cause: error });
       throw error;
     }
     return client;
@@ -100,23 +107,41 @@ function sender(client: RedisClient): Send {
   return (command, ...parameters) => client.send(command, parameters.map(String)) as Promise<unknown>;
 }
 
-/** The URL as Bun's client spells it, and its TLS options; redis-py's names for these are those of everybody else. */
-function ofBun(given: string): [string, Record<string, unknown> | undefined] {
+/** How Bun's client is told of a server. */
+interface Place {
+  url: string;
+  /** Bun takes the database from no URL of a socket, and from none that has it as an option. */
+  database: number;
+  tls: Record<string, unknown> | boolean;
+}
+
+/** What a URL says; the names of its options are redis-py's. Throws if it can't be understood, or a file is missing. */
+function placeOf(given: string): Place {
   const url = understood(given);
   if (!url) throw new Error("the queue server's address can't be understood");
-  const ask = url.searchParams;
-  if (url.protocol === "unix:") return [given.replace(/^unix:\/\//, "redis+unix://"), undefined];
-  if (url.protocol !== "rediss:") return [given, undefined];
-  const file = (name: string): string | undefined => {
-    const path = ask.get(name);
-    return path ? readFileSync(path, "utf8") : undefined;
-  };
-  const tls = { ca: file("ssl_ca_certs"), cert: file("ssl_certfile"), key: file("ssl_keyfile") };
-  const known = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined));
-  url.search = "";
-  return [url.href, { ...known, ...(ask.get("ssl_cert_reqs") === "none" ? { rejectUnauthorized: false } : {}) }];
+  const options = url.searchParams;
+  const socket = url.protocol === "unix:";
+  const database = Number(options.get("db") ?? (socket ? "" : url.pathname.slice(1)));
+  if (!Number.isSafeInteger(database)) throw new Error("the queue server's address can't be understood: its database");
+  const credentials = [url.username || options.get("username"), url.password || options.get("password")];
+  const [user, password] = credentials.map((one) => encodeURIComponent(decodeURIComponent(one ?? "")));
+  const as = password ? `${user ?? ""}:${password}@` : "";
+  if (socket) return { url: `redis+unix://${as}localhost${decodeURIComponent(url.pathname)}`, database, tls: false };
+  return { url: `${url.protocol}//${as}${url.host}`, database, tls: url.protocol === "rediss:" && tlsOf(options) };
+}
+
+function tlsOf(options: URLSearchParams): Record<string, unknown> | true {
+  const files = { ca: "ssl_ca_certs", cert: "ssl_certfile", key: "ssl_keyfile" };
+  const tls: Record<string, unknown> = {};
+  for (const [name, option] of Object.entries(files)) {
+    const path = options.get(option);
+    if (path) tls[name] = readFileSync(path, "utf8");
+  }
+  if (options.get("ssl_cert_reqs") === "none") tls.rejectUnauthorized = false;
+  // Bun takes no empty object.
+  return Object.keys(tls).length ? tls : true;
 }
 
 function lost(error: unknown): boolean {
-  return /closed|reset|EPIPE/i.test(reason(error));
+  return /closed|reset|EPIPE|FailedToOpen/i.test(reason(error));
 }
