@@ -28,7 +28,9 @@ def _expanded(path: Path) -> Path:
 class Settings(BaseSettings):
     """One process's settings. Field `x_y` is the variable `MEMLANE_X_Y`."""
 
-    model_config = SettingsConfigDict(env_prefix="MEMLANE_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MEMLANE_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     home: Annotated[Path, AfterValidator(_expanded)] = Field(
         default=Path("~/.memlane"),
@@ -91,6 +93,29 @@ class Settings(BaseSettings):
         default=Path(".opencode/plans"), description="Folder of plan files; one that is relative is the project's."
     )
 
+    llm_base_url: str | None = Field(
+        default=None, description="Of a server that speaks OpenAI's chat completions. Default: OpenAI's own."
+    )
+    llm_api_key: SecretStr | None = Field(default=None, description="Its key, where it wants one.")
+    llm_model: str | None = Field(
+        default=None,
+        description="Model that writes checkpoints and finds facts in prose. Without it, or without both base URL and "
+        "key, no model is asked for anything.",
+    )
+    llm_output: Literal["auto", "json_schema", "json_object"] = Field(
+        default="auto", description="How the shape of an answer is asked for. auto: found out by asking."
+    )
+    llm_seconds: float = Field(default=60.0, gt=0, description="How long one answer may take, all tries included.")
+    llm_tokens_a_day: int = Field(
+        default=500_000, ge=0, description="Tokens that a group may use a day (UTC), in and out. 0: without limit."
+    )
+    llm_input_tokens: int = Field(
+        default=12_000, ge=500, description="Most tokens of a session's events that a model is given for a checkpoint."
+    )
+    llm_away_seconds: float = Field(
+        default=30.0, gt=0, description="How long nobody asks a model that failed three times in a row, at first."
+    )
+
     datadog: bool = Field(
         default_factory=lambda: bool(os.environ.get("DD_AGENT_HOST") or os.environ.get("DD_DOGSTATSD_URL")),
         description="Send metrics and error events by DogStatsD. Default: if DD_AGENT_HOST or DD_DOGSTATSD_URL is set.",
@@ -119,6 +144,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _RunningStack(settings_cls)
+
+    @property
+    def llm(self) -> bool:
+        """Whether there is a model that may be asked."""
+        return bool(self.llm_model and (self.llm_base_url or self.llm_api_key))
 
     @property
     def database(self) -> str:
@@ -162,6 +192,12 @@ class NotConfigured(Exception):
     """A server's address is not known; the message says where it is looked for."""
 
 
+#: Where a model is if only a key is given.
+OPENAI = "https://api.openai.com/v1"
+#: What other processes are told of a running stack.
+_OF_STACK = ("valkey_url", "database_url", "graph_url", "llm_base_url", "llm_model")
+
+
 class _RunningStack(PydanticBaseSettingsSource):
     """`run/stack.json` of the home that the sources before this one name."""
 
@@ -176,7 +212,7 @@ class _RunningStack(PydanticBaseSettingsSource):
             return {}
         if self.current_state.get("valkey_user") == "worker" and addresses.get("worker_url"):
             addresses["valkey_url"] = addresses["worker_url"]
-        return {name: addresses[name] for name in ("valkey_url", "database_url", "graph_url") if addresses.get(name)}
+        return {name: addresses[name] for name in _OF_STACK if addresses.get(name)}
 
 
 @cache

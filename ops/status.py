@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
 
 from memory import lua
-from memory.ledger import Ledger, books
+from memory.ledger import Ledger, books, spending
+from memory.settings import settings
 from ops.home import Home
 from workers.stages import STAGES
 
@@ -55,6 +57,28 @@ class GroupStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """The language model, and what it took today (UTC), in tokens."""
+
+    #: None where none is set up, as far as this process knows.
+    name: str | None
+    #: Why it is not asked for now; empty if it is.
+    away: str
+    #: That a group may use; 0: without limit.
+    tokens_a_day: int
+    #: By group and stage: `calls`, `tokens_in`, `tokens_out`.
+    today: list[dict[str, Any]]
+
+    @property
+    def used_up(self) -> list[str]:
+        """Groups that have used up their tokens: their stages go on tomorrow."""
+        spent: Counter[str] = Counter()
+        for each in self.today:
+            spent[each["group"]] += each["tokens_in"] + each["tokens_out"]
+        return sorted(group for group, tokens in spent.items() if self.tokens_a_day and tokens >= self.tokens_a_day)
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole system. Sizes in bytes, ages in seconds."""
 
@@ -64,6 +88,7 @@ class Status:
     recovered: dict[str, int]
     discarded: dict[str, int]
     hooks: dict[str, dict[str, int]]
+    model: ModelStatus
 
     @property
     def balanced(self) -> bool:
@@ -78,6 +103,7 @@ class Status:
             "recovered": self.recovered,
             "discarded": self.discarded,
             "hooks": self.hooks,
+            "model": {**asdict(self.model), "used_up": self.model.used_up},
             "stages": self._stages(),
             "groups": [{**asdict(group), "off_by": group.off_by, "balanced": group.balanced} for group in self.groups],
         }
@@ -124,6 +150,7 @@ def _look(client: redis.Redis, home: Home, ledger: Ledger, only: str | None) -> 
         recovered=_counters(client, lua.RECOVERED),
         discarded=_counters(client, lua.DISCARDED),
         hooks=_hooks(client),
+        model=_model(client, ledger, only),
     )
 
 
@@ -171,6 +198,23 @@ def _group(client: redis.Redis, home: Home, ledger: Ledger, group: str) -> Group
         stages=stages,
         cache_hits=cache.get("hits", 0),
         cache_misses=cache.get("misses", 0),
+    )
+
+
+def _model(client: redis.Redis, ledger: Ledger, only: str | None) -> ModelStatus:
+    options = settings()
+    with ledger.read() as connection:
+        today = spending.on(connection, spending.day_of(datetime.now(UTC)))
+    return ModelStatus(
+        name=options.llm_model if options.llm else None,
+        away=(client.get(lua.MODEL_AWAY) or b"").decode("utf-8", "replace"),
+        tokens_a_day=options.llm_tokens_a_day,
+        today=[
+            {"group": group, "stage": stage, **counts}
+            for group, stages in today.items()
+            if only in (None, group)
+            for stage, counts in stages.items()
+        ],
     )
 
 

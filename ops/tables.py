@@ -27,6 +27,8 @@ def render(status: Status) -> RenderableType:
         tables += ["", _cache(status)]
     if status.hooks:
         tables += ["", _hooks(status)]
+    if status.model.today or status.model.away:
+        tables += ["", _model(status)]
     for what, counts in (("recovered", status.recovered), ("discarded messages", status.discarded)):
         if counts:
             tables += ["", Text(f"{what}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))]
@@ -66,6 +68,18 @@ def _hooks(status: Status) -> Table:
     for name, counts in status.hooks.items():
         table.add_row(Text(name), f"{counts['done']:,}", f"{counts['failed']:,}")
     return table
+
+
+def _model(status: Status) -> RenderableType:
+    model = status.model
+    table = _table("tokens of the model today", "stage", "calls", "in", "out", "of")
+    for each in model.today:
+        counts = (f"{each[name]:,}" for name in ("calls", "tokens_in", "tokens_out"))
+        most = f"{model.tokens_a_day:,}" if model.tokens_a_day else "no limit"
+        table.add_row(Text(each["group"]), Text(each["stage"]), *counts, most)
+    notes = [Text(f"{group} has used up its tokens: it goes on at midnight UTC", "yellow") for group in model.used_up]
+    notes += [Text(f"it is not asked for now: {model.away}", "yellow")] if model.away else []
+    return Lines(*([table] if model.today else []), *notes)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from memory import lua
 from memory.compaction import decide, notes
-from memory.compaction.checkpoint import Checkpoint, brief, events_since, made, noted
+from memory.compaction.checkpoint import EXTRACT, Checkpoint, brief, events_since, made, noted
+from memory.compaction.content import Content
 from memory.compaction_engine import CompactionEngine, Decision
 from memory.events import Event
 from memory.ledger import checkpoints, cursors
@@ -101,21 +102,34 @@ class Compaction(Follower):
             decision = decide.decide(_engine(), event, events_since(events))
             if not decision.compact:
                 return
-            known = self._stored(before, events, decision, token)
+            content, author = noted(before, events), EXTRACT
+            if settings().llm:
+                # It may take its time, and an agent may ask for the brief meanwhile.
+                self._brief(group, session, seq)
+                _briefed().pop((group, session))
+                content, author = _written(group, content, events)
+            known = self._stored(before, events, decision, content, author, token)
         if known:
             publish(known.event())
 
     def _stored(
-        self, before: Checkpoint | None, events: Slice, decision: Decision, token: int | None
+        self,
+        before: Checkpoint | None,
+        events: Slice,
+        decision: Decision,
+        content: Content,
+        author: str,
+        token: int | None,
     ) -> Checkpoint | None:
         """The checkpoint of these events, stored; None if what it is made of has changed meanwhile."""
         ledger = resources.ledger()
         checkpoint = made(
             events,
-            noted(before, events),
+            content,
             reason=decision.reason,
             strategy=decision.strategy,
             tokens=settings().checkpoint_tokens,
+            written_by=author,
         )
         with ledger.write() as connection:
             if token is None:
@@ -164,6 +178,20 @@ class Compaction(Follower):
         briefed.move_to_end((group, session))
         if len(briefed) > _SESSIONS:
             briefed.popitem(last=False)
+
+
+def _written(group: str, content: Content, events: Slice) -> tuple[Content, str]:
+    """What a checkpoint says in the model's words, and the model's name; unchanged where it gives no usable answer."""
+    from memory.llm.errors import AnswerInvalid, BudgetSpent, ModelAway
+    from workers.model import asking
+
+    try:
+        model = asking()
+        written = model.run(group, Compaction.name, model.model.write(content, events, settings().llm_input_tokens))
+    except (ModelAway, AnswerInvalid, BudgetSpent) as error:
+        log.warning("checkpoint without the model group=%s: %s", group, error)
+        return content, EXTRACT
+    return written, settings().llm_model or ""
 
 
 def _changed(connection: Connection, group: str, session: str, before: Checkpoint | None, events: Slice) -> bool:

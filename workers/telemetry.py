@@ -7,12 +7,14 @@ Metrics are sent after the cursor's commit, so at most once. Where the agent lis
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 
 import redis
 from datadog.dogstatsd.base import DogStatsd
 
 from memory import lua
 from memory.events import Event
+from memory.ledger import spending
 from memory.ledger.books import groups, lag, of_group
 from memory.ledger.log import Slice
 from memory.privacy import redact_text
@@ -57,6 +59,7 @@ def gauges() -> None:
     statsd.gauge("memlane.lane.pending_groups", client.zcard(lua.PENDING))
     with resources.ledger().read() as connection:
         known = groups(connection)
+        today = spending.on(connection, spending.day_of(datetime.now(UTC)))
         pending = lag(
             connection, {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower)}
         )
@@ -64,6 +67,12 @@ def gauges() -> None:
         statsd.gauge("memlane.recovered", int(count), tags=[f"kind:{kind.decode()}"])
     for queue, count in client.hgetall(lua.DISCARDED).items():
         statsd.gauge("memlane.discarded", int(count), tags=[f"queue:{queue.decode()}"])
+    statsd.gauge("memlane.model.away", int(client.exists(lua.MODEL_AWAY)))
+    for group, stages in today.items():
+        for name, counts in stages.items():
+            for way in ("in", "out"):
+                tags = [f"group:{group}", f"stage:{name}", f"way:{way}"]
+                statsd.gauge("memlane.model.tokens_today", counts[f"tokens_{way}"], tags=tags)
     for name, count in pending.items():
         statsd.gauge("memlane.stage.pending", count, tags=[f"stage:{name}"])
     for group in known:

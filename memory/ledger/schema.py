@@ -182,3 +182,26 @@ checkpoints = Table(
     UniqueConstraint("group_id", "session", "first_seq", name="checkpoints_first"),
     UniqueConstraint("group_id", "session", "last_seq", name="checkpoints_last"),
 )
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("day", Text, primary_key=True, comment="in UTC, as 2026-11-21"),
+    Column("stage", Text, primary_key=True, comment="which asked the model"),
+    Column("calls", BigInteger, nullable=False),
+    Column("tokens_in", BigInteger, nullable=False),
+    Column("tokens_out", BigInteger, nullable=False),
+    Index("spending_day", "day"),
+)
+
+extractions = Table(
+    "extractions",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True, autoincrement=False, comment="first event that was read"),
+    Column("last_seq", BigInteger, nullable=False, comment="last one"),
+    Column("model", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("answer", Text, nullable=False, comment="JSON: what the model found in them; see memory.graph.extracted"),
+)

@@ -42,6 +42,12 @@ RECOVERED = PREFIX + "recovered"
 #: hash: messages in Celery's lists that were no wake-ups and were discarded, by queue.
 DISCARDED = PREFIX + "discarded"
 
+#: string with a TTL: why the model is not asked for now; and counter with a TTL: its failures in a row.
+MODEL_AWAY, MODEL_FAILURES = PREFIX + "model-away", PREFIX + "model-failures"
+
+#: hash: tokens given to models, and answered, `GROUP:STAGE:in` and `…:out`, for metrics: SQL has them by day.
+MODEL_TOKENS = PREFIX + "model-tokens"
+
 #: Share of the server's maxmemory above which nothing more is published. At maxmemory Celery itself loses messages.
 MEMORY_SHARE = 0.75
 #: How long a path stays marked as dropped, s: longer than any cached answer lives.

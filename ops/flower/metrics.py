@@ -16,30 +16,43 @@ from memory.settings import settings
 TIMEOUT_SECONDS = 1.0
 
 
-class Hooks(Collector):
-    """Results of users' hooks."""
+class Counters(Collector):
+    """A hash of counters in Valkey, whose fields are the labels, joined by colons."""
+
+    def __init__(self, key: str, name: str, documentation: str, labels: list[str]) -> None:
+        self._key = key
+        self._family = name, documentation, labels
 
     def describe(self) -> Iterator[CounterMetricFamily]:
         """What there is, told without asking the queue server."""
-        yield _hooks()
+        yield self._empty()
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        found = _hooks()
+        found, parts = self._empty(), len(self._family[2]) - 1
         try:
             with redis.Redis.from_url(settings().valkey, socket_timeout=TIMEOUT_SECONDS) as client:
-                counters: dict[bytes, bytes] = client.hgetall(lua.PLUGINS)
+                counters: dict[bytes, bytes] = client.hgetall(self._key)
         except redis.RedisError:
             return  # nothing is known now, which is not the same as nothing having happened
         for name, count in counters.items():
-            hook, _, result = name.decode("utf-8", "replace").rpartition(":")
-            found.add_metric([hook, result], int(count))
+            found.add_metric(name.decode("utf-8", "replace").rsplit(":", parts), int(count))
         yield found
+
+    def _empty(self) -> CounterMetricFamily:
+        name, documentation, labels = self._family
+        return CounterMetricFamily(name, documentation, labels=labels)
+
+
+HOOKS = Counters(lua.PLUGINS, "memlane_hooks", "Results of users' hooks in workers.", ["hook", "result"])
+TOKENS = Counters(
+    lua.MODEL_TOKENS,
+    "memlane_model_tokens",
+    "Tokens given to a model (in) and answered (out).",
+    ["group", "stage", "way"],
+)
 
 
 def register() -> None:
     """Have them read with the others."""
-    REGISTRY.register(Hooks())
-
-
-def _hooks() -> CounterMetricFamily:
-    return CounterMetricFamily("memlane_hooks", "Results of users' hooks in workers.", labels=["hook", "result"])
+    REGISTRY.register(HOOKS)
+    REGISTRY.register(TOKENS)

@@ -23,6 +23,9 @@ WORKERS = {
     "compaction": (("compaction",), 1),
     "recall": (("recall",), 1),
 }
+#: Those that may ask a model, and so get its key.
+ASKING = {"compaction"}
+_KEY = "MEMLANE_LLM_API_KEY"
 #: How long a worker may take to start, seconds.
 START_SECONDS = 120.0
 #: How long the tasks in hand may go on after SIGTERM, seconds. A drain gives way after `turn_seconds` (2), and one that
@@ -43,7 +46,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _CELERY_VARIABLES | _ADDRESS_VARIABLES and not name.startswith("CELERY_")
+        if name not in _CELERY_VARIABLES | _ADDRESS_VARIABLES | {_KEY} and not name.startswith("CELERY_")
     }
     kept["MEMLANE_HOME"] = str(home)
     # FalkorDB's matrix library would keep compiled code in the user's home.
@@ -95,8 +98,12 @@ def _program(name: str, queues: tuple[str, ...], processes: int, queue_url: str)
         death_signal=signal.SIGKILL,
         start_seconds=START_SECONDS,
         stop_seconds=STOP_SECONDS,
-        environment={"MEMLANE_VALKEY_USER": users.WORKER},
+        environment={"MEMLANE_VALKEY_USER": users.WORKER, **_key(name)},
     )
+
+
+def _key(name: str) -> dict[str, str]:
+    return {_KEY: os.environ[_KEY]} if name in ASKING and os.environ.get(_KEY) else {}
 
 
 def _answers(queue_url: str, node: str) -> bool:

@@ -43,7 +43,7 @@ class Program:
     start_seconds: float
     #: How long it may take to end after SIGTERM, seconds; then it gets SIGKILL.
     stop_seconds: float
-    #: What it needs besides the stack's environment; no secrets either.
+    #: What it needs besides the stack's environment.
     environment: dict[str, str] = field(default_factory=dict)
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from memory.settings import STACK_FILE
+from memory.settings import OPENAI, STACK_FILE
 from ops.spools import Sender
 from ops.stack import celery_workers, flower, graph_server, ports, queue_server, users
 from ops.stack import home as homes
@@ -163,8 +163,13 @@ class Stack:
             "graph_url": graph_server.url(socket),
             "logs": str(self.home / "logs"),
         }
+        # For commands in other shells.
         if database := os.environ.get("MEMLANE_DATABASE_URL"):
-            self._state["database_url"] = database  # for commands in other shells
+            self._state["database_url"] = database
+        url = os.environ.get("MEMLANE_LLM_BASE_URL") or (OPENAI if os.environ.get("MEMLANE_LLM_API_KEY") else "")
+        if (model := os.environ.get("MEMLANE_LLM_MODEL")) and url:
+            # All processes know that there is a model; only those that ask it know its key.
+            self._state |= {"llm_model": model, "llm_base_url": url}
         self._start(lock, [queue_server.program(self.home, port), graph_server.program(self.home, socket)])
         self._migrate()
         self._start(lock, celery_workers.programs(queue_url, self._workers))

@@ -247,10 +247,10 @@ def test_a_real_worker_runs_hooks(
 
 def test_flower_shows_what_became_of_hooks(queue: redis.Redis, worker: None) -> None:
     """Given results of hooks, I expect them among Flower's metrics."""
-    from ops.flower.metrics import Hooks as Figures
+    from ops.flower.metrics import HOOKS
 
     queue.hset(lua.PLUGINS, mapping={"a:b:done": 3, "a:b:failed": 1})
-    (found,) = Figures().collect()
+    (found,) = HOOKS.collect()
     samples = {(sample.labels["hook"], sample.labels["result"]): sample.value for sample in found.samples}
     assert samples == {("a:b", "done"): 3.0, ("a:b", "failed"): 1.0}
 
