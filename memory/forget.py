@@ -26,8 +26,9 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 
 from memory import lua
 from memory.cache import Cache, Glob
+from memory.extraction import replay
 from memory.graph.kinds import TYPES
-from memory.ledger import checkpoints, cursors, dead, search, sessions
+from memory.ledger import checkpoints, cursors, dead, extractions, search, sessions
 from memory.ledger.engine import Ledger
 from memory.ledger.log import pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
@@ -138,9 +139,10 @@ def forget(
     result = Forgotten()
     named: set[str] = set()
     ids: list[str] = []
+    answers_gone: list[extractions.Extraction] = []
     try:
         for seqs in _found(ledger, group, chosen):
-            emptied = _empty(ledger, group, seqs, result)
+            emptied = _empty(ledger, group, seqs, result, answers_gone)
             ids += [row.id for row in emptied]
             named.update(row.session for row in emptied if row.session is not None)
             answers.drop([lua.WHOLE_GROUP])
@@ -159,6 +161,8 @@ def forget(
         if ids:
             removed = graph.forget(group, ids, remaining(ledger, group))
             result.episodes, result.entities, result.facts = removed.episodes, removed.entities, removed.facts
+            if answers_gone:
+                replay.forget(ledger, graph, group, answers_gone)
             answers.drop([lua.WHOLE_GROUP])
     return result
 
@@ -255,7 +259,9 @@ def _about(ledger: Ledger, group: str, path: Glob) -> Iterator[list[int]]:
     yield from (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
 
 
-def _empty(ledger: Ledger, group: str, seqs: list[int], result: Forgotten) -> Sequence[Row[Any]]:
+def _empty(
+    ledger: Ledger, group: str, seqs: list[int], result: Forgotten, answers: list[extractions.Extraction]
+) -> Sequence[Row[Any]]:
     """Empty the rows of events, in one transaction with all that SQL holds of them. The rows as they were."""
     with ledger.write() as connection:
         # As stages do first: those that work on these events have ended, or begin when this has.
@@ -273,6 +279,8 @@ def _empty(ledger: Ledger, group: str, seqs: list[int], result: Forgotten) -> Se
             more = select(events).where(of_group, events.c.seq.in_(told)).order_by(events.c.seq)
             rows = [*rows, *connection.execute(more)]
         seqs = [row.seq for row in rows]
+        # What a model has found in runs that they were in.
+        answers += extractions.forget(connection, group, seqs)
         indexed = cursors.position(connection, "index", group)
         search.forget(connection, group, [seq for seq in seqs if seq <= indexed])
         paths = [{"g": group, "p": path, "s": row.seq} for row in rows for path in _paths(row)]

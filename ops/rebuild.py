@@ -14,6 +14,7 @@ from typing import Any
 
 from memory import lua
 from memory.cache import Cache
+from memory.extraction.replay import replay
 from memory.graph.fingerprint import Fingerprint, fingerprint
 from memory.ledger import cursors
 from memory.settings import settings
@@ -76,6 +77,7 @@ def rebuild(
         # Also answers that were made meanwhile, of what there was.
         Cache(resources.valkey(), rebuilt.group).drop([lua.WHOLE_GROUP])
         if "graph" in parts:
+            replay(resources.ledger(), resources.graph(), rebuilt.group)
             rebuilt.graph = fingerprint(resources.graph(), rebuilt.group)
     return result
 

@@ -109,7 +109,8 @@ class Status:
         }
 
     def _stages(self) -> list[dict[str, Any]]:
-        totals: dict[str, Counter[str]] = {name: Counter() for name in STAGES if name != "record"}
+        behind = [name for name, stage in STAGES.items() if name != "record" and stage.on]
+        totals: dict[str, Counter[str]] = {name: Counter() for name in behind}
         for group in self.groups:
             for stage in group.stages:
                 totals[stage.stage].update(
@@ -179,7 +180,7 @@ def _group(client: redis.Redis, home: Home, ledger: Ledger, group: str) -> Group
         stages = [
             books.of_stage(connection, stage.name, group, stage.types)
             for stage in STAGES.values()
-            if stage.name != "record"
+            if stage.name != "record" and stage.on
         ]
     # Entries that the ledger has, but that a worker has not yet deleted from the lane, are not pending.
     left_over = len(client.xrange(lua.lane(group), "-", last)) if last else 0

@@ -17,7 +17,7 @@ from workers import transport
 from workers.broker import broker
 
 #: Every queue there is: the stages, and the questions.
-QUEUES = ("record", "index", "episodes", "cache", "telemetry", "plugins", "compaction", "recall")
+QUEUES = ("record", "index", "episodes", "cache", "telemetry", "plugins", "compaction", "extraction", "recall")
 
 app = Celery("memlane", set_as_current=True, include=["workers.tasks"])
 

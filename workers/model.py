@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -18,6 +19,7 @@ from memory.settings import settings
 from workers import resources
 
 if TYPE_CHECKING:
+    from memory.extraction.reader import Reader
     from memory.llm.client import Model
 
 
@@ -53,7 +55,16 @@ class Asking:
         self._group, self._stage = group, stage
         return self._runner.run(asked)
 
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads prose with the model, and looks into the graph."""
+        from memory.extraction.reader import Reader
+
+        return Reader(settings().graph, self.model)
+
     def close(self) -> None:
+        if "reader" in self.__dict__:
+            self._runner.run(self.reader.aclose())
         self._runner.run(self.model.aclose())
         self._runner.close()
 

@@ -30,9 +30,20 @@ from workers.wake import NoRoom, wake, wake_followers
 
 log = logging.getLogger(__name__)
 
+#: A pause is looked at again after this, s: settings may have changed.
+LONGEST_PAUSE_SECONDS = 600.0
+
 
 class DependencyDown(Exception):
     """A server that the stage needs can't be used now: the stage rests and tries again, nothing is given up."""
+
+
+class Paused(Exception):
+    """The stage has work and may not do it yet; the message says why. Nothing is wrong."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 class StageFailed(Exception):
@@ -57,6 +68,11 @@ class Stage(ABC):
     queue: str
     #: Types of event that it cares about; None for all.
     types: frozenset[str] | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether it works at all; one that does not has no work, and no books."""
+        return True
 
     @abstractmethod
     def step(self, group: str, token: int, limit: int) -> bool:
@@ -199,6 +215,8 @@ def drain(stage: Stage, group: str) -> None:
     Raises:
         StageFailed: for Celery and Flower to show; the events are tried again.
     """
+    if not stage.on:
+        return
     options, client = settings(), resources.valkey()
     lease = Lease(client, stage.name, group, options.lease_seconds)
     if not lease.take():
@@ -221,6 +239,11 @@ def drain(stage: Stage, group: str) -> None:
         log.warning("fenced stage=%s group=%s: %s", stage.name, group, error)
         lease.let_go()
         trial.excused()
+        return
+    except Paused as pause:
+        log.info("paused stage=%s group=%s seconds=%.0f: %s", stage.name, group, pause.seconds, pause)
+        lease.let_go(min(max(pause.seconds, options.rest_seconds), LONGEST_PAUSE_SECONDS))
+        trial.excused(paused=True)
         return
     except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout) as error:
         log.warning("waiting stage=%s group=%s seconds=%s: %s", stage.name, group, options.rest_seconds, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from workers.cache import Cache
 from workers.compaction import Compaction
 from workers.episodes import Episodes
+from workers.extraction import Extraction
 from workers.index import Index
 from workers.plugins import Plugins
 from workers.record import Record
@@ -23,6 +24,7 @@ STAGES: dict[str, Stage] = {
         Telemetry(),
         Plugins(),
         Compaction(),
+        Extraction(),
     )
 }
 

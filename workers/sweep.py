@@ -91,7 +91,7 @@ def sweep() -> Report | None:
                 stage.name, MOST, partial(cursors.behind, connection, stage.name, stage.follows, MOST)
             )
             for stage in STAGES.values()
-            if isinstance(stage, Follower)
+            if isinstance(stage, Follower) and stage.on
         }
     _wake("record", _lost(client, lanes), report, Recovery.LANE_NOT_PENDING)
     _wake("record", closing, report, Recovery.NEW_GENERATION)
@@ -170,6 +170,8 @@ def _wake(stage: str, groups: Sequence[str], report: Report, kind: Recovery | No
             report.recovered[Recovery.DRAINED_HERE] += 1
             continue
         report.woken.setdefault(stage, []).append(group)
+        if left_by == "paused":
+            continue  # as it wanted to be: nothing was recovered
         found = kind or _LEFT_BY.get(left_by) or (Recovery.WAKE_UP_LOST if _overdue(stage, group) else None)
         if found:
             report.recovered[found] += 1

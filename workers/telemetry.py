@@ -61,7 +61,8 @@ def gauges() -> None:
         known = groups(connection)
         today = spending.on(connection, spending.day_of(datetime.now(UTC)))
         pending = lag(
-            connection, {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower)}
+            connection,
+            {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower) and stage.on},
         )
     for kind, count in client.hgetall(lua.RECOVERED).items():
         statsd.gauge("memlane.recovered", int(count), tags=[f"kind:{kind.decode()}"])

@@ -71,10 +71,14 @@ class Trial:
         """The work failed: keep why, for the dead letter. What others raise may quote the event, and at any length."""
         self._client.hset(self._key, "error", redact_raw(error.encode("utf-8", "replace"))[:MOST_ERROR])
 
-    def excused(self) -> None:
-        """The work could not be done, for a reason that is no event's fault: it does not count."""
+    def excused(self, *, paused: bool = False) -> None:
+        """The work could not be done, for a reason that is no event's fault: it does not count.
+
+        Args:
+            paused: nothing was wrong either, it was only too early.
+        """
         try:
-            lua.run(self._client, "end_trial", [self._key], ["excused", KEPT_SECONDS])
+            lua.run(self._client, "end_trial", [self._key], ["paused" if paused else "excused", KEPT_SECONDS])
         except RedisError as error:
             log.warning("an attempt is counted that should not be key=%s: %s", self._key, type(error).__name__)
 
@@ -83,11 +87,11 @@ class Trial:
         lua.run(self._client, "end_trial", [self._key], ["caught up" if caught_up else "turn over", KEPT_SECONDS])
 
     def left_by(self) -> str:
-        """What the last drain left behind: "died", "failed", "rested" while a server was away, or nothing: ""."""
+        """What the last drain left: "died", "failed", "rested" while a server was away, "paused", or nothing: ""."""
         is_open, error, rested = self._client.hmget(self._key, "open", "error", "rested")
         if is_open == b"1":
             return "failed" if error else "died"
-        return "rested" if rested else ""
+        return ("paused" if rested == b"paused" else "rested") if rested else ""
 
     def error(self) -> str:
         """What went wrong at the last attempt."""

@@ -68,6 +68,8 @@ def wake_followers(stage: str, group: str, types: Collection[str]) -> None:
 
     try:
         for follower in FOLLOWERS[stage]:
+            if not follower.on:
+                continue
             if follower.types is None or not follower.types.isdisjoint(types):
                 wake(follower.name, group)
     except NoRoom as error:

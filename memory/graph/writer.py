@@ -287,7 +287,7 @@ def _literal(value: object) -> str:
         return "{" + ",".join([f"`{name}`:{_literal(item)}" for name, item in value.items()]) + "}"
     if isinstance(value, list):
         return "[" + ",".join([_literal(item) for item in value]) + "]"
-    return repr(value)
+    return "null" if value is None else repr(value)
 
 
 def _queries(memories: Iterable[Memory]) -> Iterator[tuple[str, str, list[Row]]]:

@@ -182,6 +182,14 @@ def forgotten_since(connection: Connection, group: str, found: Slice) -> list[st
     return list(connection.execute(query).scalars())
 
 
+def ids_between(connection: Connection, group: str, first: int, last: int, types: Collection[str]) -> list[str]:
+    """Ids of the events with `first <= seq <= last` whose type is in `types`, forgotten ones included."""
+    query = select(events.c.id).where(
+        events.c.group_id == group, events.c.seq.between(first, last), events.c.type.in_(sorted(types))
+    )
+    return list(connection.execute(query).scalars())
+
+
 def groups_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """The group that each of these ids is recorded in, as far as the ledger has them."""
     query = select(events.c.id, events.c.group_id).where(events.c.id.in_(ids))

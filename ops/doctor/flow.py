@@ -50,12 +50,18 @@ def workers() -> Generator[Finding, None, set[str]]:
     if silent := sorted(known - set(answers)):
         message = f"no answer within {ANSWER_SECONDS:g} s from {', '.join(silent)}: hangs, or was killed"
         yield warning("workers", message, "see its log; end it with SIGKILL if it hangs, and start it again")
-    if missing := [queue for queue in QUEUES if queue not in served]:
+    if missing := [queue for queue in _needed() if queue not in served]:
         remedy = f"`memlane up` runs them all; by hand: celery -A workers.app worker -Q {','.join(missing)}"
         yield failure("workers", f"no worker serves: {', '.join(missing)}", remedy)
     elif not silent:
         yield ok("workers", f"{counted(len(answers), 'worker')}, every queue is served")
     return served
+
+
+def _needed() -> list[str]:
+    """Queues that somebody must serve: all but those of stages that are off."""
+    off = {stage.queue for stage in STAGES.values() if not stage.on}
+    return [queue for queue in QUEUES if queue not in off]
 
 
 def lanes(queue: redis.Redis, ledger: Ledger | None, served: set[str]) -> Iterator[Finding]:

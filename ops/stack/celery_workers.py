@@ -21,10 +21,11 @@ WORKERS = {
     "graph": (("episodes",), 1),
     "plugins": (("plugins",), 1),
     "compaction": (("compaction",), 1),
+    "extraction": (("extraction",), 1),
     "recall": (("recall",), 1),
 }
 #: Those that may ask a model, and so get its key.
-ASKING = {"compaction"}
+ASKING = {"compaction", "extraction"}
 _KEY = "MEMLANE_LLM_API_KEY"
 #: How long a worker may take to start, seconds.
 START_SECONDS = 120.0
@@ -59,14 +60,16 @@ def environment(home: Path) -> dict[str, str]:
     return kept
 
 
-def programs(queue_url: str, lanes: int) -> list[Program]:
+def programs(queue_url: str, lanes: int, with_model: bool = False) -> list[Program]:
     """All workers.
 
     Args:
         queue_url: where readiness is asked for; the workers themselves read it from stack.json.
         lanes: how many workers serve the lanes.
+        with_model: whether there is a model that may be asked.
     """
-    others = [name for name in WORKERS if name != "lanes"]
+    # Without a model there is nothing to extract with.
+    others = [name for name in WORKERS if name != "lanes" and (name != "extraction" or with_model)]
     names = ["lanes", *(f"lanes-{number}" for number in range(2, lanes + 1)), *others]
     return [_program(name, *WORKERS[name if name in WORKERS else "lanes"], queue_url) for name in names]
 

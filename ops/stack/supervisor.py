@@ -172,7 +172,7 @@ class Stack:
             self._state |= {"llm_model": model, "llm_base_url": url}
         self._start(lock, [queue_server.program(self.home, port), graph_server.program(self.home, socket)])
         self._migrate()
-        self._start(lock, celery_workers.programs(queue_url, self._workers))
+        self._start(lock, celery_workers.programs(queue_url, self._workers, "llm_model" in self._state))
         if self._with_flower:
             # Last, since it asks workers what they serve once, when it starts.
             self._start(lock, [self._flower()])
