@@ -337,7 +337,7 @@ def _ask(found: Evidence, queue_url: str, group: str) -> str:
 
 def _all_dealt_with(ledger: Ledger, found: Evidence) -> bool:
     expected = sum(one.channel in ("published", "error", "foreign") for one in found.hidden)
-    follows = {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower)}
+    follows = {stage.name: stage.follows for stage in STAGES.values() if isinstance(stage, Follower) and stage.on}
     with ledger.read() as connection:
         recorded = connection.execute(select(func.count()).select_from(events)).scalar_one()
         dead = connection.execute(select(func.count()).select_from(dead_letters)).scalar_one()

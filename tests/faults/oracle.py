@@ -156,7 +156,7 @@ def left_to_do(rig: Rig, sent: Sent, dead: int = 0) -> list[str]:
     left += [f"{count} entries in lane {group}" for group, count in lanes.items() if count]
     left += [f"{group} is pending" for group in sorted(pending.intersection(sent.groups))]
     for stage in STAGES.values():
-        if isinstance(stage, Follower):
+        if isinstance(stage, Follower) and stage.on:
             for group in sent.groups:
                 behind = seqs.get((group, stage.follows), 0) - seqs.get((group, stage.name), 0)
                 left += [f"{stage.name} of {group} is {behind} behind"] if behind else []

@@ -29,7 +29,7 @@ sent = 0
 while sent == 0 or not over:
     over = bool(select.select([sys.stdin], [], [], 0.05)[0])
     for group in sys.argv[1:]:
-        for stage in STAGES.values():
+        for stage in (stage for stage in STAGES.values() if stage.on):
             for _ in range(3):
                 app.send_task(f"memlane.{stage.name}", args=[group], queue=stage.queue)
                 sent += 1

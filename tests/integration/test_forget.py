@@ -62,7 +62,7 @@ def graph(here: System) -> GraphWriter:
 
 def work(group: str, *names: str) -> None:
     """Have stages work off what there is; by default all that make nothing of their own: see test_compaction.py."""
-    for name in names or [name for name in STAGES if name != "compaction"]:
+    for name in names or [name for name, stage in STAGES.items() if stage.on and name != "compaction"]:
         while STAGES[name].has_work(group):
             resources.valkey().delete(lua.lease(name, group))
             drain(STAGES[name], group)
