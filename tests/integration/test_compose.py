@@ -171,7 +171,7 @@ def test_no_password_is_written_down(passwords: dict[str, str]) -> None:
     for service in model["services"].values():
         for name, value in service.get("environment", {}).items():
             if re.search("(PASSWORD|AUTH|API_KEY|SECRET|TOKEN)$", name):
-                assert value is None or value in passwords.values(), f"{name} is not from a variable"
+                assert not value or value in passwords.values(), f"{name} is not from a variable"
         line = json.dumps([service.get(key) for key in ("entrypoint", "command", "healthcheck", "labels", "build")])
         assert not [name for name, password in passwords.items() if password in line]
     urls = re.findall(r"//(\w*):([^@]*)@", json.dumps(model))

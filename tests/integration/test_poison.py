@@ -201,7 +201,7 @@ def test_a_ledger_that_is_away_counts_no_try(queue: redis.Redis, environ: dict[s
             servers.wait_until(lambda: not queue.exists(lua.lease("index", GROUP)), "the stage's rest", 5)
             drain(STAGES["index"], GROUP)
             assert queue.get(lua.lease("index", GROUP)) == b"resting"
-    assert queue.hgetall(lua.trial("index", GROUP)) == {b"rested": b"1"}
+    assert queue.hgetall(lua.trial("index", GROUP)) == {b"rested": b"excused"}
 
 
 def test_a_retried_letter_is_dealt_with(queue_url: str, ledger: Ledger, worker: None) -> None:
