@@ -2,7 +2,7 @@
 
     our publisher ── events, errors ──▶ ┌───────┐     ┌─────────┐──▶ ledger, dead letters, full text
     a foreign one ── XADD: events, ───▶ │ queue │ ──▶ │ workers │──▶ graph
-                     and what is none   │ server│     └─────────┘──▶ logs, Datadog (a UDP socket), Flower
+                     and what is none   │ server│     └─────────┘──▶ logs, Datadog (a UDP socket), Flower, a model
     an asker ─────── questions ───────▶ └───────┘ ── MONITOR ──▶ what passed through it
 
 Secrets are made anew for each run, from a seed that is printed when it fails; `MEMLANE_TEST_SEED` repeats it. What a
@@ -44,11 +44,12 @@ from producers import Publisher
 from producers.recall import Recall
 from tests import servers
 from tests.planted import KINDS, Kind, in_code, in_diff, in_prose, nested
+from tests.scripted_model import scripted_model
 from workers.stage import Follower
 from workers.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
-QUEUES = "record,index,episodes,cache,telemetry,plugins,compaction,recall"
+QUEUES = "record,index,episodes,cache,telemetry,plugins,compaction,extraction,recall"
 #: Ways into the system, each with secrets of its own.
 CHANNELS = ("published", "foreign", "garbage", "error", "question")
 #: By how many characters a hidden text is found first.
@@ -177,12 +178,14 @@ def event_of(number: int, one: Planted) -> dict[str, Any]:
     type, data = kinds[number % len(kinds)]
     if one.channel == "error":
         type, data = kinds[-1]
-    return {"id": f"{one.channel}-{number}", "type": type, "session": "s1", "annotation": one.value, "data": data}
+    event = {"id": f"{one.channel}-{number}", "type": type, "session": "s1", "annotation": one.value, "data": data}
+    # Not of now: what is said now a model is shown later, with the answer.
+    return event | {"time": "2026-11-21T10:00:00Z"}
 
 
 def whole(event: dict[str, Any], group: str) -> dict[str, Any]:
     """The event as a foreign producer must write it."""
-    return {"specversion": "1.0", "source": "foreign", "time": "2026-11-21T10:00:00Z", "group": group, **event}
+    return {"specversion": "1.0", "source": "foreign", "group": group, **event}
 
 
 def written(number: int, value: Any) -> bytes:
@@ -263,7 +266,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         database = servers.new_database(request.getfixturevalue("postgres_server"))
     with ExitStack() as stack:
         queue_url = stack.enter_context(servers.queue_server(folder / "queue"))
-        listener = stack.enter_context(datadog())
+        listener, model = stack.enter_context(datadog()), stack.enter_context(scripted_model())
         environ = {
             "MEMLANE_HOME": str(folder / "home"),
             "MEMLANE_VALKEY_URL": queue_url,
@@ -271,6 +274,9 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             "MEMLANE_GRAPH_URL": graph_url,
             "MEMLANE_DATADOG": "true",
             "MEMLANE_PUBLISH_DEADLINE_MS": "10000",
+            "MEMLANE_LLM_BASE_URL": model.url,
+            "MEMLANE_LLM_MODEL": "scripted",
+            "MEMLANE_LLM_TOKENS_A_DAY": "0",
             "DD_AGENT_HOST": "127.0.0.1",
             "DD_DOGSTATSD_PORT": str(listener.port),
             "DD_DOGSTATSD_DISABLE": "false",
@@ -297,6 +303,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         found.places["full text"] = _full_text(ledger)
         found.places["ledger, all rows"] = _rows(ledger)
         found.places["graph"] = _graph(graph_url, group)
+        found.places["what the model was asked"] = "\n".join(asked.text for asked in model.asked)
         found.places["Datadog"] = "\n".join(listener.datagrams)
         found.counts["dead"] = _count(ledger, dead_letters)
         found.counts["recorded"] = _count(ledger, events)
@@ -482,7 +489,14 @@ def test_none_of_the_secrets_is_found(evidence: Evidence) -> None:
 
     assert evidence.leaks("published", "foreign", "garbage", "error") == {}
 
-    for place in ("ledger, all rows", "graph", "Datadog", "queue server, meanwhile", "answers"):
+    for place in (
+        "ledger, all rows",
+        "graph",
+        "Datadog",
+        "queue server, meanwhile",
+        "answers",
+        "what the model was asked",
+    ):
         assert "[redacted:" in evidence.places[place], place
         assert evidence.mark in evidence.places[place], place
 

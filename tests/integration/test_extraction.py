@@ -6,6 +6,7 @@ chat ──▶ record ──▶ episodes ──▶ graph: the prose as it was sa
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -350,8 +351,8 @@ def test_what_was_found_in_what_is_forgotten_is_forgotten(
     def answers(asked: Asked) -> Any:
         answer = found(asked)
         if "salary" in asked.text.partition("<CURRENT")[2] or ("CURRENT" not in asked.text and "salary" in asked.text):
-            text = str(answer).replace("Count in cents", "Ann earns much").replace("counts in cents", "knows salaries")
-            answer = eval(text)  # noqa: S307 - what `found` returned
+            raw = json.dumps(answer).replace("Count in cents", "Ann earns much")
+            answer = json.loads(raw.replace("counts in cents", "knows salaries"))
         return answer
 
     model.answers = answers
