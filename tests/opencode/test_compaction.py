@@ -6,7 +6,6 @@ real; no workers run, so that what they would have made (the session's brief) is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import redis
 
 from tests import servers
 from tests.opencode.agent import PLUGIN, OpenCode, Served, configuration, project_at, served
+from tests.opencode.lanes import Lanes
 from tests.opencode.model import Model, says
 
 #: OpenCode compacts by itself from 16,000 tokens on.
@@ -41,7 +41,7 @@ MODELS = ("main", "filling", "refused")
 class Team:
     server: Served
     model: Model
-    queue: redis.Redis
+    lanes: Lanes
     folder: Path
 
     def project(self, name: str, **options: Any) -> Served:
@@ -55,23 +55,13 @@ class Team:
         for place in PLACES:
             (self.folder / f"{place}.txt").write_text(bodies.get(place, ""))
 
-    def events(self, session: str, type: str = "") -> list[dict[str, Any]]:
-        """What is in the lanes of a session, in its order."""
-        lanes = sorted(self.queue.keys("memlane:lane:*"))
-        found = [json.loads(entry[b"e"]) for lane in lanes for _, entry in self.queue.xrange(lane)]
-        return [event for event in found if event["session"] == session and (not type or event["type"] == type)]
-
-    def wait_for(self, session: str, type: str) -> list[dict[str, Any]]:
-        servers.wait_until(lambda: self.events(session, type), f"{type} of {session}")
-        return self.events(session, type)
-
     def compact(self, project: Served) -> tuple[str, str]:
         """Compact a new session that has a brief; the session, and what the model was asked."""
         self.model.script("main", says("We agreed on blue.", tokens=(5_000, 10)))
         self.model.script("compaction", says("I decided on blue."))
         session = project.session()
         project.say(session, "Which colour?")
-        self.queue.set(f"memlane:brief:{session}", BRIEF)
+        self.lanes.queue.set(f"memlane:brief:{session}", BRIEF)
         project.compact(session)
         (asked,) = self.model.asked("compaction")
         (message,) = [message for message in asked["messages"] if message["role"] == "user"]
@@ -95,7 +85,7 @@ def team(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tea
         for place in PLACES:
             (folder / f"{place}.js").write_text(OTHER % {"place": place, "file": folder / f"{place}.txt"})
         with served(opencode, project_at(folder / "elsewhere", configuration(model))) as server:
-            team = Team(server, model, queue, folder)
+            team = Team(server, model, Lanes(queue), folder)
             team.others()
             yield team
 
@@ -127,9 +117,9 @@ def test_a_compaction_is_left_alone(team: Team) -> None:
     assert OPENCODES in prompt
     assert OURS not in prompt
     assert BRIEF not in prompt
-    (compacting,) = team.wait_for(session, "session.compacting")
+    (compacting,) = team.lanes.wait_for(session, "session.compacting")
     assert compacting["data"] == {"auto": False, "tokens_before": 5_010}
-    (compacted,) = team.wait_for(session, "session.compacted")
+    (compacted,) = team.lanes.wait_for(session, "session.compacted")
     assert compacted["data"] == {"auto": False, "summary": "I decided on blue.", "tokens_before": 5_010}
 
 
@@ -174,8 +164,8 @@ def test_a_full_window_is_compacted_once(team: Team, shop: Served) -> None:
     team.model.script("compaction", says("I gave a long answer.", tokens=(16_600, 20)))
     session = shop.session()
     shop.say(session, "Tell me all", "filling")
-    (compacted,) = team.wait_for(session, "session.compacted")
-    (compacting,) = team.events(session, "session.compacting")
+    (compacted,) = team.lanes.wait_for(session, "session.compacted")
+    (compacting,) = team.lanes.events(session, "session.compacting")
     assert compacting["data"] == {"auto": True, "overflow": False, "tokens_before": 16_510}
     told = {"summary": "I gave a long answer.", "tokens_before": 16_510, "tokens_after": 705}
     assert compacted["data"] == {"auto": True, "overflow": False, **told}
@@ -192,8 +182,8 @@ def test_a_refused_request_is_compacted_once(team: Team, shop: Served) -> None:
     team.model.script("refused", refusal, says("Now.", tokens=(800, 2)))
     team.model.script("compaction", says("We said hello."))
     shop.say(session, "Tell me all", "refused")
-    (compacted,) = team.wait_for(session, "session.compacted")
-    (compacting,) = team.events(session, "session.compacting")
+    (compacted,) = team.lanes.wait_for(session, "session.compacted")
+    (compacting,) = team.lanes.events(session, "session.compacting")
     assert compacting["data"] == {"auto": True, "overflow": True, "tokens_before": 5_010}
     told = {"summary": "We said hello.", "tokens_before": 5_010, "tokens_after": 802}
     assert compacted["data"] == {"auto": True, "overflow": True, **told}

@@ -4,7 +4,7 @@
  * | Memlane's event                        | comes from                                                              |
  * | -------------------------------------- | ----------------------------------------------------------------------- |
  * | `session.start`                        | the session's first sign of life                                        |
- * | `session.end`                          | `session.deleted`; the end of OpenCode; half an hour without any event   |
+ * | `session.end`                          | `session.deleted`; the end of OpenCode; half an hour of rest              |
  * | `chat.start`, `chat.message` (user)    | hook `chat.message`                                                     |
  * | `chat.message` (assistant)             | `message.updated` of a complete message                                 |
  * | `file.write`, `tool.call`              | `message.part.updated` of a call that ended, well or not                |
@@ -25,8 +25,7 @@ import type { Options } from "./options.ts";
 import { Session } from "./session.ts";
 import { asFields, asFlag, asList, asText, type Fields } from "./values.ts";
 
-/** A session ends when nothing has happened in it for this long, ms. */
-const IDLE_MS = 30 * 60 * 1000;
+const MINUTE = 60_000;
 
 /** What is done with a bus event's properties, by its type. */
 type Table = Record<string, (session: Session, properties: Fields) => void>;
@@ -54,9 +53,12 @@ export class Capture {
     "session.deleted": (session) => {
       this.#ended(session, "deleted");
     },
+    "session.status": (session, { status }) => {
+      session.resting = asFields(status).type === "idle";
+    },
     "session.idle": (session) => {
+      session.resting = true;
       session.conversation.idle(Date.now());
-      this.#endLater(session);
     },
     "session.error": (session, { error }) => {
       session.conversation.failed(asFields(error));
@@ -90,12 +92,17 @@ export class Capture {
     const about = asFields(properties.info ?? properties.part);
     const of = type.startsWith("session.") ? (about.id ?? about.sessionID) : about.sessionID;
     const id = asText(properties.sessionID) || asText(of);
-    if (id) read(this.session(id), properties);
+    if (!id) return;
+    const session = this.session(id);
+    read(session, properties);
+    this.#watchRest(session);
   }
 
   /** The hook `chat.message`: the user said this. Returns its text. */
   said(id: string, message: Fields, parts: Fields[]): string {
     const session = this.session(id);
+    session.resting = false;
+    this.#watchRest(session);
     const text = textOf(parts);
     const model = asFields(message.model);
     if (asText(model.providerID) && asText(model.modelID)) {
@@ -174,7 +181,6 @@ export class Capture {
       session = new Session(id, conversation);
       this.sessions.set(id, session);
     }
-    clearTimeout(session.timer);
     return session;
   }
 
@@ -215,10 +221,13 @@ export class Capture {
     this.sessions.delete(session.id);
   }
 
-  #endLater(session: Session): void {
+  /** A session that rests ends when nothing more happens in it for long. */
+  #watchRest(session: Session): void {
+    clearTimeout(session.timer);
+    if (!session.resting || !this.sessions.has(session.id)) return;
     session.timer = setTimeout(() => {
       this.#ended(session, "idle");
-    }, IDLE_MS);
+    }, this.#options.sessionIdleMinutes * MINUTE);
     session.timer.unref();
   }
 

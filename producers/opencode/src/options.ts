@@ -11,6 +11,10 @@ const PUBLISH_DEADLINE_MS = 50;
 const RECALL_DEADLINE_MS = 300;
 /** How long a tool of the agent's waits for a worker, ms. */
 const TOOL_DEADLINE_MS = 10_000;
+/** How long a session rests before it counts as ended, minutes. */
+const SESSION_IDLE_MINUTES = 30;
+/** A timer can wait no longer than this, ms. */
+const MOST_MS = 2 ** 31 - 1;
 /** Most bytes that wait in one spool. */
 const SPOOL_BYTES = 64 * 1024 * 1024;
 
@@ -28,6 +32,8 @@ export interface Options {
   /** Token budget of what is recalled; undefined: the workers' default. */
   recallTokens: number | undefined;
   spoolBytes: number;
+  /** How long nothing happens in a session before it counts as ended. */
+  sessionIdleMinutes: number;
   /** Whether the agent is given what memory holds on the user's message, and is told of a full context window. */
   inject: boolean;
   /** Whether the agent gets the tools `memory` and `memory_compact`. */
@@ -69,11 +75,12 @@ export function optionsOf(given: unknown, environ: Record<string, string | undef
     group: take("group", "MEMLANE_GROUP", (value) =>
       typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value) ? value : undefined,
     ),
-    publishDeadlineMs: take("publishDeadlineMs", "MEMLANE_PUBLISH_DEADLINE_MS", positive) ?? PUBLISH_DEADLINE_MS,
-    recallDeadlineMs: take("recallDeadlineMs", "MEMLANE_RECALL_DEADLINE_MS", positive) ?? RECALL_DEADLINE_MS,
-    toolDeadlineMs: take("toolDeadlineMs", "", positive) ?? TOOL_DEADLINE_MS,
-    recallTokens: take("recallTokens", "", positive),
+    publishDeadlineMs: take("publishDeadlineMs", "MEMLANE_PUBLISH_DEADLINE_MS", milliseconds) ?? PUBLISH_DEADLINE_MS,
+    recallDeadlineMs: take("recallDeadlineMs", "MEMLANE_RECALL_DEADLINE_MS", milliseconds) ?? RECALL_DEADLINE_MS,
+    toolDeadlineMs: take("toolDeadlineMs", "", milliseconds) ?? TOOL_DEADLINE_MS,
+    recallTokens: take("recallTokens", "", whole),
     spoolBytes: take("spoolBytes", "MEMLANE_SPOOL_BYTES", positive) ?? SPOOL_BYTES,
+    sessionIdleMinutes: take("sessionIdleMinutes", "MEMLANE_SESSION_IDLE_MINUTES", minutes) ?? SESSION_IDLE_MINUTES,
     inject: take("inject", "", flag) ?? true,
     tools: take("tools", "", flag) ?? true,
     compaction: take("compaction", "", oneOf("replace", "append", "off")) ?? "replace",
@@ -81,6 +88,10 @@ export function optionsOf(given: unknown, environ: Record<string, string | undef
     thresholds: take("thresholds", "", thresholds) ?? thresholds(ofEnvironment(environ)) ?? THRESHOLDS,
     timings: take("timings", "MEMLANE_OPENCODE_TIMINGS", text),
   };
+  const unknown = Object.keys(fields).filter((name) => !(name in options));
+  problems.push(...unknown.map((name) => `there is no option ${name.slice(0, 80)}`));
+  if (given !== undefined && given !== null && given !== fields)
+    problems.push('options must be an object, as in ["…/index.ts", {"group": "shop"}]');
   return [options, problems];
 }
 
@@ -95,6 +106,21 @@ function text(value: unknown): string | undefined {
 function positive(value: unknown): number | undefined {
   const number = typeof value === "string" ? Number(value) : value;
   return typeof number === "number" && number > 0 && Number.isFinite(number) ? number : undefined;
+}
+
+function milliseconds(value: unknown): number | undefined {
+  const found = positive(value);
+  return found !== undefined && found <= MOST_MS ? found : undefined;
+}
+
+function minutes(value: unknown): number | undefined {
+  const found = positive(value);
+  return found !== undefined && found * 60_000 <= MOST_MS ? found : undefined;
+}
+
+function whole(value: unknown): number | undefined {
+  const found = positive(value);
+  return Number.isSafeInteger(found) ? found : undefined;
 }
 
 function flag(value: unknown): boolean | undefined {

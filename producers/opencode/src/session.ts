@@ -21,7 +21,9 @@ export class Session {
   answering: { providerID: string; modelID: string } | undefined;
   /** The agent asked for a compaction, which is begun when the turn has ended. */
   compactAtEnd = false;
-  /** Ends the session when nothing has happened for long. */
+  /** Whether its turn has ended, and no other has begun. */
+  resting = false;
+  /** Ends the session when it has rested for long. */
   timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(id: string, conversation: Conversation) {
