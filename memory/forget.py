@@ -221,7 +221,8 @@ def remaining(ledger: Ledger, group: str) -> Iterator[Sequence[Event]]:
 
 
 def _found(ledger: Ledger, group: str, chosen: Chosen) -> Iterator[list[int]]:
-    """Seqs of the events that are meant, at most `CHUNK` at once, in order. They may be emptied meanwhile."""
+    """Seqs of the events that are meant, at most `CHUNK` at once and in order, the newest first: so little is left in a
+    session behind those that go, and has to be joined to those before. They may be emptied meanwhile."""
     wanted = [events.c.group_id == group, *chosen.where()]
     if chosen.path is not None:
         for some in _about(ledger, group, chosen.path):
@@ -231,21 +232,20 @@ def _found(ledger: Ledger, group: str, chosen: Chosen) -> Iterator[list[int]]:
             if found:
                 yield found
         return
-    after = 0
     with ledger.read() as connection:
-        head = cursors.position(connection, "record", group)
+        before = cursors.position(connection, "record", group) + 1
     while True:
         with ledger.read() as connection:
-            query = select(events.c.seq).where(*wanted, events.c.seq > after, events.c.seq <= head)
-            found = list(connection.execute(query.order_by(events.c.seq).limit(CHUNK)).scalars())
+            query = select(events.c.seq).where(*wanted, events.c.seq < before)
+            found = sorted(connection.execute(query.order_by(events.c.seq.desc()).limit(CHUNK)).scalars())
         if not found:
             return
         yield found
-        after = found[-1]
+        before = found[0]
 
 
 def _about(ledger: Ledger, group: str, path: Glob) -> Iterator[list[int]]:
-    """Seqs of the events that are about paths that a glob matches."""
+    """Seqs of the events that are about paths that a glob matches, as `_found`."""
     column = event_paths.c
     with ledger.read() as connection:
         known = connection.execute(select(column.path).where(column.group_id == group).distinct()).scalars().all()
@@ -255,8 +255,8 @@ def _about(ledger: Ledger, group: str, path: Glob) -> Iterator[list[int]]:
         with ledger.read() as connection:
             query = select(column.seq).where(column.group_id == group, column.path.in_(paths[start : start + CHUNK]))
             seqs.update(connection.execute(query).scalars())
-    listed = sorted(seqs)
-    yield from (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
+    listed = sorted(seqs, reverse=True)
+    yield from (sorted(listed[start : start + CHUNK]) for start in range(0, len(listed), CHUNK))
 
 
 def _empty(
@@ -296,6 +296,11 @@ def _empty(
         nothing = dict.fromkeys(("session", "agent", "user_id", "project", "path", "extensions"), None)
         change = {**nothing, "text": "", "data": "{}", "forgotten": int(time.time() * 1000)}
         connection.execute(update(events).where(of_group, events.c.seq.in_(seqs)).values(change))
+        gaps: dict[str, int] = {}
+        for row in rows:
+            if row.session is not None:
+                gaps[row.session] = min(row.seq, gaps.get(row.session, row.seq))
+        search.join(connection, group, gaps, indexed)
     result.events += len(rows)
     result.paths += len(paths)
     result.types.update(row.type for row in rows)

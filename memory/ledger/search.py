@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,30 @@ def forget(connection: Connection, group: str, seqs: Collection[int]) -> None:
                 block.path_words -= len(said.path_words)
                 block.rows[place] = (0, 0, 0)
     postings.remove(connection, group, postings.by_block(places))
+    blocks.write()
+
+
+def join(connection: Connection, group: str, gaps: Mapping[str, int], upto: int) -> None:
+    """Close the gaps that forgotten events have left in their sessions: those behind follow on those before, and a
+    session of which the first event is gone is known by the one that is first now.
+
+    Args:
+        gaps: seq of the first event that was forgotten, by session. Nothing behind `upto` is indexed yet.
+    """
+    blocks = Blocks(connection, group)
+    follows = _Follows(connection, group)
+    query = text(
+        "SELECT seq, type, session FROM events "
+        "WHERE group_id = :group AND session = :session AND seq BETWEEN :after AND :upto ORDER BY seq"
+    )
+    for session, gap in gaps.items():
+        after = gap if first_of(connection, group, session) < gap else 0
+        key = {"group": group, "session": session, "after": after, "upto": upto}
+        for row in connection.execute(query, key).all():
+            block, place = blocks.of(row.seq)
+            flags = block.rows[place][2]
+            if flags & INDEXED:
+                block.rows[place] = (*follows.after(row), flags)
     blocks.write()
 
 
@@ -240,7 +264,7 @@ class _Said:
 
     def __init__(self, row: Row[Any]) -> None:
         self._row = row
-        self.text = without_injected(row.text).rstrip()
+        self.text = _own_text(row)
         self.words = words_of(self.text)
         self.paths = _paths(row)
         self.path_words = [word for path in self.paths for word in words_of(path)]
@@ -281,11 +305,18 @@ class _Follows:
             return 0
         talk = "IN" if row.type in TALK else "NOT IN"
         query = text(
-            "SELECT seq FROM events WHERE group_id = :group AND session = :session AND seq < :seq AND text <> '' "
+            "SELECT seq, text FROM events WHERE group_id = :group AND session = :session AND seq < :seq AND text <> '' "
             f"AND type {talk} :talk ORDER BY seq DESC LIMIT 1"
         ).bindparams(bindparam("talk", expanding=True))
         key = {"group": self._group, "session": row.session, "seq": row.seq, "talk": sorted(TALK)}
-        return self._connection.execute(query, key).scalar() or 0
+        while (found := self._connection.execute(query, key).one_or_none()) and not _own_text(found):
+            key["seq"] = found.seq
+        return found.seq if found else 0
+
+
+def _own_text(row: Row[Any]) -> str:
+    """What an event says, without what recall itself has put into it."""
+    return without_injected(row.text).rstrip()
 
 
 def _path_name(path: str) -> str:

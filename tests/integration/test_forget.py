@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from sqlalchemy import select, text
@@ -22,13 +23,15 @@ from memory.events import parse
 from memory.forget import Chosen, Forgetting, Forgotten, NothingChosen, forget, matching
 from memory.graph.fingerprint import Fingerprint, fingerprint
 from memory.graph.writer import GraphUnavailable, GraphWriter
-from memory.ledger import Ledger, books, cursors, sessions
+from memory.ledger import Ledger, books, cursors, postings, sessions
 from memory.ledger.cleaning import clean
 from memory.ledger.log import Slice
-from memory.ledger.schema import dead_letters, event_paths, events
+from memory.ledger.schema import dead_letters, event_paths, events, search_postings
 from memory.ledger.search import search
 from memory.mechanisms.user_request import UserRequestMechanism
 from memory.plugin_adapter import PluginContext
+from memory.recall import Question
+from memory.recall.rank import rank
 from ops.rebuild import _begin_again
 from producers import Publisher
 from tests.conftest import System
@@ -345,3 +348,74 @@ def test_in_words(here: System, ledger: Ledger, graph: GraphWriter, group: str) 
         given(" … ")
     with ledger.read() as connection:
         assert [found.id for found in search(ledger, connection, group, "Tuesdays", 5)] == [f"{group}-2"]
+
+
+def indexed(ledger: Ledger, group: str) -> tuple[list[Any], list[tuple[int, int, int, int]], tuple[int, int, int]]:
+    """All that full text knows of a group: the postings, what is known of each event that can be found, and totals."""
+    with ledger.read() as connection:
+        query = select(search_postings.c.block, search_postings.c.term, search_postings.c.data)
+        terms = connection.execute(query.where(search_postings.c.group_id == group)).all()
+        known = postings.events_of(connection, group)
+    seqs = [int(seq) for seq in np.flatnonzero(known.flags)]
+    found = [(seq, int(known.session[seq]), int(known.previous[seq]), int(known.flags[seq])) for seq in seqs]
+    return (
+        sorted((block, term, bytes(data)) for block, term, data in terms),
+        found,
+        (known.events, known.words, known.path_words),
+    )
+
+
+def test_full_text_is_as_if_it_were_made_anew(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    """Given sessions that lost their first event, and others that lost some in the middle and at the end, I expect full
+    text to know what it would know if it were made of the ledger as it is now."""
+    every = project(group, EVENTS)
+    publish(group, every)
+    first: dict[str, str] = {}
+    for event in every:
+        first.setdefault(event["session"], event["id"])
+    for ids in ([first["ses_1"], first["ses_2"]], [event["id"] for event in every[20:140:7]], [every[-1]["id"]]):
+        forgot(ledger, group, graph, ids=ids)
+        left = indexed(ledger, group)
+        _begin_again("index", group)
+        work(group, "index")
+        assert left == indexed(ledger, group)
+
+
+def test_a_session_without_its_first_event_is_still_found_by_name(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str
+) -> None:
+    """Given a session whose first event is forgotten, and then goes on, I expect a search in it to find what was said
+    before and after, and recall to know what was its last."""
+    said = [
+        {
+            "id": f"{group}-{n}",
+            "type": "chat.message",
+            "session": "s1",
+            "data": {"role": "user", "text": f"limiter {n}"},
+        }
+        for n in range(5)
+    ]
+    publish(group, said[:4])
+    forgot(ledger, group, graph, ids=[f"{group}-0"])
+    publish(group, said[4:])
+    with ledger.read() as connection:
+        found = search(ledger, connection, group, "limiter", 10, session="s1")
+        recent = rank(connection, group, Question("limiter", 1000, session="s1"))
+    assert sorted(match.id for match in found) == [f"{group}-{n}" for n in range(1, 5)]
+    assert recent[0].match.id == f"{group}-4"
+    assert all("recent" in one.features for one in recent)
+
+
+def test_a_message_of_nothing_but_memory_stands_in_no_order(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str
+) -> None:
+    """Given a message that holds only what recall put there, at the end of a batch, I expect the next one to follow on
+    what was said before it, as if all had been indexed at once."""
+    for n, words in enumerate(["limiter", "[Memory Context]\n- limiter", "why?"]):
+        data = {"role": "user", "text": words}
+        publish(group, [{"id": f"{group}-{n}", "type": "chat.message", "session": "s1", "data": data}])
+    in_three = indexed(ledger, group)
+    assert [(seq, previous) for seq, _, previous, _ in in_three[1]] == [(1, 0), (3, 1)]
+    _begin_again("index", group)
+    work(group, "index")
+    assert in_three == indexed(ledger, group)
