@@ -30,7 +30,7 @@ from memory.extraction import replay
 from memory.graph.kinds import TYPES
 from memory.ledger import checkpoints, cursors, dead, extractions, search, sessions
 from memory.ledger.engine import Ledger
-from memory.ledger.log import pages
+from memory.ledger.log import emptied, pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
 
 if TYPE_CHECKING:
@@ -293,8 +293,7 @@ def _empty(
         )
         result.dead_letters += len(dead.drop(ledger, connection, connection.execute(letters).scalars().all()))
         sessions.drop(connection, group, named)
-        nothing = dict.fromkeys(("session", "agent", "user_id", "project", "path", "extensions"), None)
-        change = {**nothing, "text": "", "data": "{}", "forgotten": int(time.time() * 1000)}
+        change = emptied(int(time.time() * 1000))
         connection.execute(update(events).where(of_group, events.c.seq.in_(seqs)).values(change))
         gaps: dict[str, int] = {}
         for row in rows:

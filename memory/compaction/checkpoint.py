@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from memory.compaction.content import Content
 from memory.compaction.notes import FRAME, TYPES, Notes
 from memory.compaction.render import render, tokens_of
 from memory.events import Event, native_id
-from memory.ledger.log import Slice
+
+if TYPE_CHECKING:
+    from memory.ledger.log import Slice
 
 #: Source of the events that workers publish.
 SOURCE = "memlane"

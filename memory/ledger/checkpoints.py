@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, select
 
 from memory.compaction.checkpoint import SOURCE, Checkpoint
 from memory.compaction.content import Content
+from memory.events import Event
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import checkpoints, events
 
@@ -65,6 +66,43 @@ def tell_of(connection: Connection, group: str, sessions: Collection[str], seq: 
     return list(connection.execute(query.order_by(events.c.seq)).scalars())
 
 
+def withdrawn(connection: Connection, group: str, found: Sequence[Event], head: int) -> set[str]:
+    """Ids of those of these events, not yet recorded, that tell of checkpoints which were forgotten since they were
+    published. That of an imported one is made elsewhere, of other events, and is none of ours.
+
+    Args:
+        head: the last seq in the ledger.
+    """
+    ours = [event for event in found if event.type == "checkpoint.created" and event.source == SOURCE]
+    if not ours:
+        return set()
+    query = select(checkpoints.c.id, checkpoints.c.summary).where(checkpoints.c.id.in_([event.id for event in ours]))
+    stored = {row.id: row.summary for row in connection.execute(query)}
+    gone: set[str] = set()
+    for event in ours:
+        last = _last_of(event, head)
+        if last is None or stored.get(event.id) == event.data.get("summary"):
+            continue
+        of_group = events.c.group_id == group
+        trigger = select(events.c.time).where(of_group, events.c.seq == last)
+        forgot = select(events.c.seq).where(of_group, events.c.seq <= last, events.c.forgotten.is_not(None)).limit(1)
+        if connection.execute(trigger).scalar() == _milliseconds(event.time) and connection.execute(forgot).first():
+            gone.add(event.id)
+    return gone
+
+
+def _last_of(event: Event, head: int) -> int | None:
+    """The last seq that a checkpoint covers, as its event tells; None where that is no event of the ledger."""
+    match event.data.get("range"):
+        case [_, int(last)] if 0 < last <= head:
+            return last
+    return None
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(milliseconds=1)
+
+
 def _of(group: str, session: str) -> tuple[Any, Any]:
     return checkpoints.c.group_id == group, checkpoints.c.session == session
 
@@ -82,7 +120,7 @@ def _row(checkpoint: Checkpoint) -> dict[str, Any]:
         "written_by": checkpoint.written_by,
         "tokens_before": checkpoint.tokens_before,
         "tokens_after": checkpoint.tokens_after,
-        "time": (checkpoint.time - _EPOCH) // timedelta(milliseconds=1),
+        "time": _milliseconds(checkpoint.time),
         "agent": checkpoint.agent,
         "user_id": checkpoint.user,
         "project": checkpoint.project,

@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import Connection, Row, insert, select, text, update
 
 from memory.events import Event
-from memory.ledger import cursors, generations
+from memory.ledger import checkpoints, cursors, generations
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import dead_letters, events, stage_cursors
 
@@ -57,6 +57,9 @@ def record(
 ) -> Recorded:
     """Put lane entries into the log, each once, in their order, with dense seqs; unreadable ones to the dead letters.
 
+    One that tells of a checkpoint that was forgotten meanwhile is recorded without its content, as if it had been
+    forgotten itself.
+
     An entry that the ledger has was dealt with by a worker that died before it could delete it, or the queue server
     has forgotten since that it was deleted. Each is counted as dealt with once, by the generation that accepted it.
 
@@ -77,12 +80,17 @@ def record(
     fresh = _distinct(connection, entries, look_up)
     readable = sum(entry.event is not None for entry in entries)
     now = milliseconds(datetime.now(UTC))
+    gone = checkpoints.withdrawn(connection, group, [entry.event for entry in fresh if entry.event], cursor.seq)
     rows, paths = [], []
     for seq, entry in enumerate(fresh, start=cursor.seq + 1):
         event = entry.event
         assert event is not None
-        rows.append(row_of(event, group, seq, entry.stream_id, now, describe(event)))
-        paths += [{"group_id": group, "path": path, "seq": seq} for path in event.paths]
+        row = row_of(event, group, seq, entry.stream_id, now, describe(event))
+        if event.id in gone:
+            row |= emptied(now)
+        else:
+            paths += [{"group_id": group, "path": path, "seq": seq} for path in event.paths]
+        rows.append(row)
     if rows and _insert(ledger, connection, "events", rows) != len(rows):
         raise KnownIds(f"group {group}: some of {len(rows)} ids are in the ledger")
     if paths:
@@ -303,7 +311,14 @@ def row_of(event: Event, group: str, seq: int, stream_id: str, now: int, said: s
         "text": said,
         "data": json.dumps(event.data, ensure_ascii=False, separators=(",", ":")),
         "extensions": json.dumps(event.model_extra, ensure_ascii=False) if event.model_extra else None,
+        "forgotten": None,
     }
+
+
+def emptied(now: int) -> dict[str, Any]:
+    """What becomes of a row of table `events` whose content is forgotten; `now` in ms."""
+    nothing = dict.fromkeys(("session", "agent", "user_id", "project", "path", "extensions"), None)
+    return {**nothing, "text": "", "data": "{}", "forgotten": now}
 
 
 def _event(row: Row[Any]) -> Event:

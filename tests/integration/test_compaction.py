@@ -415,7 +415,7 @@ def test_what_is_forgotten_is_in_no_checkpoint_either(
         assert balanced(ledger, group)
 
 
-@pytest.mark.parametrize("moment", ["before it is stored", "after the brief is written"])
+@pytest.mark.parametrize("moment", ["before it is stored", "before it is told of", "after the brief is written"])
 def test_what_is_forgotten_while_a_checkpoint_is_made(
     queue_url: str,
     queue: redis.Redis,
@@ -427,28 +427,66 @@ def test_what_is_forgotten_while_a_checkpoint_is_made(
     moment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Given events that are forgotten after the stage has read them, I expect what it makes to know nothing of them."""
+    """Given events that are forgotten after the stage has read them, while it works or while what it has published waits
+    in the lane, I expect what it makes to know nothing of them: what is recorded of it is empty, and counted."""
     from workers import compaction
 
     with workers_here({**environ, "MEMLANE_GRAPH_URL": graph_url}):
         secret = {**asked("The secret plan"), "id": "secret"}
         publish(queue_url, secret, wrote("a.py"), compacting(), group=group)
         drain(STAGES["record"], group)
-        name = "made" if moment == "before it is stored" else "brief"
+        name = {"before it is stored": "made", "before it is told of": "publish"}.get(moment, "brief")
         step = getattr(compaction, name)
         done: list[Any] = []
 
-        def and_then_forgets(*arguments: Any, **options: Any) -> Any:
-            result = step(*arguments, **options)
+        def forgets() -> None:
             if not done:
                 done.append(forgetting(ledger, queue, graph, group, "secret"))
+
+        def and_forgets(*arguments: Any, **options: Any) -> Any:
+            if name == "publish":
+                forgets()
+            result = step(*arguments, **options)
+            forgets()
             return result
 
-        monkeypatch.setattr(compaction, name, and_then_forgets)
+        monkeypatch.setattr(compaction, name, and_forgets)
         drain(STAGES["compaction"], group)
         assert done
         work(group)
-        if moment == "before it is stored":
-            assert "secret plan" not in everywhere(ledger, queue, graph, group, "s1")
-        assert "secret plan" not in brief(queue)
+        assert "secret plan" not in everywhere(ledger, queue, graph, group, "s1")
         assert "a.py" in brief(queue)
+        assert balanced(ledger, group)
+        with ledger.read() as connection:
+            found = books.of_group(connection, group)
+        told_of_it = 0 if moment == "before it is stored" else 1
+        assert sum(found.captured.values()) == found.recorded == 4
+        assert found.forgotten == 1 + told_of_it
+
+
+def test_checkpoints_made_elsewhere_are_recorded_whole(
+    queue_url: str,
+    queue: redis.Redis,
+    ledger: Ledger,
+    environ: dict[str, str],
+    graph_url: str,
+    graph: GraphWriter,
+    group: str,
+) -> None:
+    """Given a checkpoint that an import brings along, I expect it to stay, though events of this group are forgotten:
+    what it tells of are others. A garbled one is kept as well."""
+    with workers_here({**environ, "MEMLANE_GRAPH_URL": graph_url}):
+        publish(queue_url, {**asked("The secret plan"), "id": "secret"}, wrote("a.py"), group=group)
+        work(group)
+        forgetting(ledger, queue, graph, group, "secret")
+        for covered in ([1, 2], [1, 1 << 80], "all"):
+            data = {"checkpoint": "c", "range": covered, "summary": f"of another home: {covered}"}
+            publish(
+                queue_url,
+                {"type": "checkpoint.created", "source": "memlane", "session": "s1", "data": data},
+                group=group,
+            )
+        work(group)
+        assert len(created(ledger, group)) == 3
+        with ledger.read() as connection:
+            assert books.of_group(connection, group).forgotten == 1
