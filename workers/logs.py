@@ -14,6 +14,7 @@ def configure(loglevel: int | str = logging.WARNING, **_: Any) -> None:
     logging.basicConfig(level=loglevel or logging.WARNING, format=FORMAT, stream=sys.stderr, force=True)
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Where no Datadog agent listens it would say so every few seconds, for ever.
     logging.getLogger("datadog.dogstatsd").setLevel(logging.ERROR)

@@ -182,11 +182,16 @@ _LEFT_BY = {"died": Recovery.LEASE_EXPIRED, "failed": Recovery.FAILED, "rested":
 
 
 def _overdue(stage: str, group: str) -> bool:
-    """Whether a stage should have been woken before: its events may just have come."""
-    if stage == "record":
-        return True  # `_Rounds.pending` leaves out those that have
+    """Whether a stage should have been woken before: its events may just have come, or be of no interest to it, so that
+    only the sweep moves its cursor past them."""
+    from workers.stage import Follower
+    from workers.stages import STAGES
+
+    follower = STAGES[stage]
+    if not isinstance(follower, Follower):
+        return True  # `_Rounds.pending` leaves out lanes whose events have just come
     with resources.ledger().read() as connection:
-        since = cursors.waiting_since(connection, stage, group)
+        since = cursors.waiting_since(connection, stage, follower.follows, group, follower.types)
     return since is not None and time.time() * 1000 - since > GRACE_MS
 
 

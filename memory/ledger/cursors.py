@@ -7,9 +7,10 @@ Source of the idea: Kleppmann, "How to do distributed locking" (2016).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import dead_letters, events, stage_cursors
@@ -97,13 +98,19 @@ def position(connection: Connection, stage: str, group: str) -> int:
     return connection.execute(select(cursor.seq).where(cursor.group_id == group, cursor.stage == stage)).scalar() or 0
 
 
-def waiting_since(connection: Connection, stage: str, group: str) -> int | None:
-    """When the next event that a stage of a group has to look at came into the ledger, ms; None if there is none."""
-    cursor = select(func.coalesce(func.max(stage_cursors.c.seq), 0)).where(
-        stage_cursors.c.group_id == group, stage_cursors.c.stage == stage
-    )
-    query = select(events.c.recorded).where(events.c.group_id == group, events.c.seq == cursor.scalar_subquery() + 1)
-    return connection.execute(query).scalar()
+def waiting_since(
+    connection: Connection, stage: str, follows: str, group: str, types: Collection[str] | None
+) -> int | None:
+    """When the next event that a stage of a group has to look at came into the ledger, ms; None if there is none.
+
+    Args:
+        types: of event that the stage cares about; None: all.
+    """
+    start, head = position(connection, stage, group), position(connection, follows, group)
+    query = select(events.c.recorded).where(events.c.group_id == group, events.c.seq > start, events.c.seq <= head)
+    if types is not None:
+        query = query.where(events.c.type.in_(types))
+    return connection.execute(query.order_by(events.c.seq).limit(1)).scalar()
 
 
 def groups(connection: Connection, limit: int, after: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from memory.ledger import Ledger, LedgerUnavailable
 from memory.settings import NotConfigured, settings
 from ops import clients
-from ops.doctor import agents, flow, losses, machine, plugins, servers
+from ops.doctor import agents, flow, losses, machine, model, plugins, servers
 from ops.doctor.finding import Finding, failure
 from ops.home import Home
 from ops.status import look
@@ -43,6 +43,7 @@ def examine() -> Iterator[Finding]:
                     yield from flow.books(status)
                     yield from losses.lost(status)
                     yield from plugins.hooks(status)
+                    yield from model.model(status.model)
         except (NotConfigured, QueueUnknown) as error:
             yield failure("queue server", str(error), "nothing can be published, recorded or asked without it")
         except QueueUnavailable as error:

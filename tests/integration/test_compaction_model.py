@@ -280,9 +280,11 @@ def test_what_it_costs_is_shown(
     """Given an answer, I expect its tokens in the status, as a table and as JSON, in Flower's metrics, and what is sent
     to Datadog; and a model that is away to be told of."""
     import socket
+    from dataclasses import replace
 
     from rich.console import Console
 
+    from ops.doctor.model import model as examined
     from ops.flower.metrics import TOKENS
     from ops.home import Home
     from ops.status import look
@@ -304,6 +306,12 @@ def test_what_it_costs_is_shown(
         console.print(render(status))
     assert "the model at localhost failed (503)" in shown.get()
     assert "500,000" in shown.get()
+    assert [(found.state, "(503)" in found.message) for found in examined(status.model)] == [("warning", True)]
+    well = replace(status.model, away="")
+    assert [(found.state, found.message) for found in examined(well)] == [("ok", "scripted, 110 tokens today")]
+    (spent,) = examined(replace(well, tokens_a_day=100))
+    assert (spent.state, f"group {GROUP} has used up" in spent.message) == ("warning", True)
+    assert list(examined(replace(well, name=None))) == []
     (found,) = TOKENS.collect()
     samples = {tuple(sample.labels.values()): sample.value for sample in found.samples}
     assert samples == {(GROUP, "compaction", "in"): 100.0, (GROUP, "compaction", "out"): 10.0}

@@ -705,6 +705,26 @@ def test_the_sweep_wakes_a_lane_that_was_forgotten(
     assert "record" not in swept().woken
 
 
+@pytest.mark.parametrize("type", ["error", "note"])
+def test_a_stage_that_was_not_woken_for_what_it_does_not_care_about_was_not_forgotten(
+    queue: redis.Redis, publisher: Publisher, ledger: Ledger, worker: None, type: str
+) -> None:
+    """Given events that came a while ago, and stages that nobody has woken since, I expect the sweep to wake them, and
+    to call that a recovery only where a stage cares about such events."""
+    publisher.publish_many([{"type": type, "group": GROUP, "data": {"message": "no such file"}}])
+    drain(STAGES["record"], GROUP)
+    queue.delete(*(lua.lease(name, GROUP) for name in STAGES))
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE events SET recorded = recorded - 10000"))
+
+    report = until_woken("telemetry")
+
+    assert set(report.woken) > {"index", "telemetry"}
+    cares = [name for name in report.woken if type in (STAGES[name].types or {type})]
+    assert report.recovered == {Recovery.WAKE_UP_LOST: len(cares)}
+    assert ("telemetry" in cares) == (type == "error")
+
+
 def test_lanes_without_events_are_not_lost(
     queue: redis.Redis, publisher: Publisher, ledger: Ledger, worker: None
 ) -> None:
