@@ -4,11 +4,12 @@ A repository of 10,000 commits is made by `git fast-import`: messages of one to 
 2,000, a merge every twenty, forty authors. One importing process, one worker of two processes; time runs from the first
 `git` to the last commit in the ledger. Plain Celery is given the same events, ready made, one task each.
 
-    python -m bench.import_git
+    python -m bench.import_git [--repository PATH]     of a repository there is, its newest 10,000 commits
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import statistics
@@ -73,11 +74,15 @@ def _stream(commits: int) -> Iterator[str]:
         yield "\n"
 
 
-def run() -> dict[str, Any]:
-    """Commits a second, medians, on SQLite and on PostgreSQL; `ratio` is to plain Celery."""
+def run(given: Path | None = None) -> dict[str, Any]:
+    """Commits a second, medians, on SQLite and on PostgreSQL; `ratio` is to plain Celery.
+
+    Args:
+        given: a repository of at least 10,000 commits, instead of the one that is made.
+    """
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        history = repository(folder / "history.git")
+        history = given or repository(folder / "history.git")
         with servers.postgres(folder / "postgres") as server, servers.queue_server(folder / "queue") as queue:
             urls = {"sqlite": f"sqlite:///{folder / 'ledger.sqlite3'}", "postgresql": servers.new_database(server)}
             return {kind: _measure(folder, history, queue, url) for kind, url in urls.items()}
@@ -96,7 +101,7 @@ def _measure(folder: Path, history: Path, queue: str, database: str) -> dict[str
         with servers.worker(environ, "record", folder / "worker.log", processes=PROCESSES):
             began = time.perf_counter()
             before = _stored(ledger)
-            import_git(history, Range(), f"bench-{repeat}")
+            import_git(history, Range(limit=COMMITS), f"bench-{repeat}")
             while _stored(ledger) < before + COMMITS:
                 time.sleep(0.02)
             found["memlane"].append(COMMITS / (time.perf_counter() - began))
@@ -142,4 +147,6 @@ def _stored_in(ledger: Ledger, group: str) -> int:
 if __name__ == "__main__":
     import json
 
-    print(json.dumps(run()))
+    parser = argparse.ArgumentParser(prog="python -m bench.import_git")
+    parser.add_argument("--repository", type=Path, help="of at least 10,000 commits; default: one is made")
+    print(json.dumps(run(parser.parse_args().repository)))
