@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -99,6 +101,22 @@ def test_two_processes_may_migrate_at_once(database_url: str) -> None:
     put(ledger, [event("a", "cart")])
     assert found(ledger, "cart") == ["a"]
     ledger.close()
+
+
+def test_a_new_database_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    """Given a new database in which somebody else has begun to write, I expect the ledger to be opened once that is
+    over: SQLite itself does not wait then."""
+    path = tmp_path / "ledger.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    over = threading.Timer(0.3, other.execute, ["COMMIT"])
+    over.start()
+    ledger = Ledger(f"sqlite:///{path}")
+    migrate(ledger)
+    assert everything(ledger) == []
+    ledger.close()
+    over.join()
+    other.close()
 
 
 def test_threads_may_migrate_at_once(tmp_path: Path) -> None:
