@@ -1,8 +1,8 @@
 """Forgetting: the content of events goes, from wherever it was taken to; an empty row keeps their ids known.
 
-    ledger      one transaction for each `CHUNK` events: their rows are emptied; their paths, dead letters, full text
-                and sessions' rows go along, and checkpoints that tell of them. Who publishes one of these ids again
-                publishes a duplicate.
+    ledger      one transaction for each `CHUNK` events: their rows are emptied; their paths, dead letters, full text,
+                vectors and sessions' rows go along, and checkpoints that tell of them. Who publishes one of these ids
+                again publishes a duplicate.
     graph       then what they said is taken out: see `memory.graph.forgetting`.
     cache       all answers of the group are void; briefs of the sessions concerned are deleted.
 
@@ -28,7 +28,7 @@ from memory import lua
 from memory.cache import Cache, Glob
 from memory.extraction import replay
 from memory.graph.kinds import TYPES
-from memory.ledger import checkpoints, cursors, dead, extractions, search, sessions
+from memory.ledger import checkpoints, cursors, dead, embeddings, extractions, search, sessions
 from memory.ledger.engine import Ledger
 from memory.ledger.log import emptied, pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
@@ -283,6 +283,7 @@ def _empty(
         answers += extractions.forget(connection, group, seqs)
         indexed = cursors.position(connection, "index", group)
         search.forget(connection, group, [seq for seq in seqs if seq <= indexed])
+        embeddings.forget(ledger, connection, group, seqs)
         paths = [{"g": group, "p": path, "s": row.seq} for row in rows for path in _paths(row)]
         if paths:
             column = event_paths.c

@@ -116,6 +116,35 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="How long nobody asks a model that failed three times in a row, at first."
     )
 
+    embedding_base_url: str | None = Field(
+        default=None, description="Of a server that speaks OpenAI's embeddings. Default: OpenAI's own."
+    )
+    embedding_api_key: SecretStr | None = Field(default=None, description="Its key, where it wants one.")
+    embedding_model: str | None = Field(
+        default=None,
+        description="Model by whose vectors recall finds what says the same in other words. Without it, or without "
+        "both base URL and key, recall goes by words alone. Another one: all vectors are made anew.",
+    )
+    embedding_dimensions: int | None = Field(
+        default=None, ge=8, le=8_192, description="Asked of models that can shorten their vectors."
+    )
+    embedding_text_prefix: str = Field(
+        default="", description="What the model wants before each text, such as `passage: `."
+    )
+    embedding_question_prefix: str = Field(
+        default="", description="What the model wants before a question, such as `query: `."
+    )
+    embedding_question_ms: int = Field(
+        default=250, gt=0, description="How long a question waits for its vector; then it is answered without."
+    )
+    embedding_seconds: float = Field(
+        default=30.0, gt=0, description="How long the vectors of a batch of events may take, all tries included."
+    )
+    embedding_tokens_a_day: int = Field(
+        default=5_000_000, ge=0, description="Tokens of events that a group may have embedded a day (UTC). 0: no limit."
+    )
+    embedding_away_seconds: float = Field(default=30.0, gt=0, description="As MEMLANE_LLM_AWAY_SECONDS, of this model.")
+
     datadog: bool = Field(
         default_factory=lambda: bool(os.environ.get("DD_AGENT_HOST") or os.environ.get("DD_DOGSTATSD_URL")),
         description="Send metrics and error events by DogStatsD. Default: if DD_AGENT_HOST or DD_DOGSTATSD_URL is set.",
@@ -149,6 +178,14 @@ class Settings(BaseSettings):
     def llm(self) -> bool:
         """Whether there is a model that may be asked."""
         return bool(self.llm_model and (self.llm_base_url or self.llm_api_key))
+
+    @property
+    def embeddings(self) -> str:
+        """Whose vectors are stored: a model, and what its vectors depend on besides. Empty: nobody's."""
+        if not self.embedding_model or not (self.embedding_base_url or self.embedding_api_key):
+            return ""
+        parts = (self.embedding_model, self.embedding_dimensions, self.embedding_text_prefix)
+        return " ".join(str(part) for part in parts if part)
 
     @property
     def database(self) -> str:
@@ -195,7 +232,9 @@ class NotConfigured(Exception):
 #: Where a model is if only a key is given.
 OPENAI = "https://api.openai.com/v1"
 #: What other processes are told of a running stack.
-_OF_STACK = ("valkey_url", "database_url", "graph_url", "llm_base_url", "llm_model")
+_OF_STACK = (
+    *("valkey_url", "database_url", "graph_url", "llm_base_url", "llm_model", "embedding_base_url", "embedding_model"),
+)
 
 
 class _RunningStack(PydanticBaseSettingsSource):

@@ -25,7 +25,12 @@ from workers.stages import STAGES
 from workers.wake import wake
 
 #: The stages that each part is made by; the cache is made by those who ask.
-PARTS: dict[str, tuple[str, ...]] = {"index": ("index",), "graph": ("episodes",), "cache": ()}
+PARTS: dict[str, tuple[str, ...]] = {
+    "index": ("index",),
+    "graph": ("episodes",),
+    "embeddings": ("embedding",),
+    "cache": (),
+}
 #: How long a worker may take to come to the end of its turn, and how long nothing may go on, s.
 LEASE_SECONDS, STALLED_SECONDS = 60.0, 60.0
 PAUSE_SECONDS = 0.1
@@ -48,13 +53,18 @@ class Rebuilt:
         return asdict(self)
 
 
+def possible(part: str) -> bool:
+    """Whether there is such a part: what is made by stages that are off is not."""
+    return all(STAGES[name].on for name in PARTS[part])
+
+
 def rebuild(
     parts: Sequence[str], groups: Sequence[str], progress: Callable[[int, int], object] = lambda done, total: None
 ) -> list[Rebuilt]:
     """Rebuild parts of groups, and wait until it is done.
 
     Args:
-        parts: keys of `PARTS`.
+        parts: keys of `PARTS`, those that are possible.
         progress: told how many events the stages have dealt with, and how many there are.
 
     Raises:

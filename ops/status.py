@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -58,7 +59,7 @@ class GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """The language model, and what it took today (UTC), in tokens."""
+    """The language model, or the embedding model, and what it took today (UTC), in tokens."""
 
     #: None where none is set up, as far as this process knows.
     name: str | None
@@ -89,6 +90,7 @@ class Status:
     discarded: dict[str, int]
     hooks: dict[str, dict[str, int]]
     model: ModelStatus
+    embedding: ModelStatus
 
     @property
     def balanced(self) -> bool:
@@ -104,6 +106,7 @@ class Status:
             "discarded": self.discarded,
             "hooks": self.hooks,
             "model": {**asdict(self.model), "used_up": self.model.used_up},
+            "embedding": {**asdict(self.embedding), "used_up": self.embedding.used_up},
             "stages": self._stages(),
             "groups": [{**asdict(group), "off_by": group.off_by, "balanced": group.balanced} for group in self.groups],
         }
@@ -151,7 +154,7 @@ def _look(client: redis.Redis, home: Home, ledger: Ledger, only: str | None) -> 
         recovered=_counters(client, lua.RECOVERED),
         discarded=_counters(client, lua.DISCARDED),
         hooks=_hooks(client),
-        model=_model(client, ledger, only),
+        **_models(client, ledger, only),
     )
 
 
@@ -202,21 +205,31 @@ def _group(client: redis.Redis, home: Home, ledger: Ledger, group: str) -> Group
     )
 
 
-def _model(client: redis.Redis, ledger: Ledger, only: str | None) -> ModelStatus:
+def _models(client: redis.Redis, ledger: Ledger, only: str | None) -> dict[str, ModelStatus]:
     options = settings()
     with ledger.read() as connection:
         today = spending.on(connection, spending.day_of(datetime.now(UTC)))
-    return ModelStatus(
-        name=options.llm_model if options.llm else None,
-        away=(client.get(lua.MODEL_AWAY) or b"").decode("utf-8", "replace"),
-        tokens_a_day=options.llm_tokens_a_day,
-        today=[
-            {"group": group, "stage": stage, **counts}
-            for group, stages in today.items()
-            if only in (None, group)
-            for stage, counts in stages.items()
-        ],
-    )
+
+    def of(name: str | None, limit: int, stages: Collection[str], *away: str) -> ModelStatus:
+        return ModelStatus(
+            name=name,
+            away=next((why.decode("utf-8", "replace") for why in client.mget(away) if why), ""),
+            tokens_a_day=limit,
+            today=[
+                {"group": group, "stage": stage, **counts}
+                for group, found in today.items()
+                if only in (None, group)
+                for stage, counts in found.items()
+                if stage in stages
+            ],
+        )
+
+    model = options.llm_model if options.llm else None
+    embedding, limit = options.embedding_model if options.embeddings else None, options.embedding_tokens_a_day
+    return {
+        "model": of(model, options.llm_tokens_a_day, spending.MODEL, lua.MODEL_AWAY),
+        "embedding": of(embedding, limit, spending.EMBEDDING, lua.EMBEDDING_AWAY, lua.QUESTION_AWAY),
+    }
 
 
 def _hooks(client: redis.Redis) -> dict[str, dict[str, int]]:

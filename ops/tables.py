@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.status import Status
+from ops.status import ModelStatus, Status
 from ops.text import counted
 
 
@@ -27,8 +27,9 @@ def render(status: Status) -> RenderableType:
         tables += ["", _cache(status)]
     if status.hooks:
         tables += ["", _hooks(status)]
-    if status.model.today or status.model.away:
-        tables += ["", _model(status)]
+    for what, model in (("model", status.model), ("embedding model", status.embedding)):
+        if model.today or model.away:
+            tables += ["", _model(what, model)]
     for what, counts in (("recovered", status.recovered), ("discarded messages", status.discarded)):
         if counts:
             tables += ["", Text(f"{what}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))]
@@ -70,9 +71,8 @@ def _hooks(status: Status) -> Table:
     return table
 
 
-def _model(status: Status) -> RenderableType:
-    model = status.model
-    table = _table("tokens of the model today", "stage", "calls", "in", "out", "of")
+def _model(what: str, model: ModelStatus) -> RenderableType:
+    table = _table(f"tokens of the {what} today", "stage", "calls", "in", "out", "of")
     for each in model.today:
         counts = (f"{each[name]:,}" for name in ("calls", "tokens_in", "tokens_out"))
         most = f"{model.tokens_a_day:,}" if model.tokens_a_day else "no limit"

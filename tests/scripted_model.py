@@ -109,15 +109,32 @@ class ScriptedModel:
 def scripted_model() -> Iterator[ScriptedModel]:
     """Start it on a port of its own."""
     model = ScriptedModel()
+    with served("/v1/chat/completions", lambda body, key: model.reply(Asked(body, key))) as model.url:
+        try:
+            yield model
+        finally:
+            model.hurry.set()
+
+
+@contextmanager
+def served(path: str, reply: Callable[[dict[str, Any], str], tuple[int, dict[str, str], Any]]) -> Iterator[str]:
+    """A server that answers POST requests of one path.
+
+    Args:
+        reply: takes a request's body and its key; gives status, headers, and a body for JSON, or text as it is.
+
+    Yields:
+        The base URL that OpenAI's client is given.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            assert self.path == "/v1/chat/completions"
+            assert self.path == path
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, said = model.reply(Asked(body, self.headers["Authorization"]))
-            raw = json.dumps(said).encode()
+            status, headers, said = reply(body, self.headers["Authorization"])
+            raw = said.encode() if isinstance(said, str) else json.dumps(said).encode()
             try:
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -133,13 +150,11 @@ def scripted_model() -> Iterator[ScriptedModel]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    model.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield model
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
     finally:
-        model.hurry.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -17,7 +17,10 @@ from workers import transport
 from workers.broker import broker
 
 #: Every queue there is: the stages, and the questions.
-QUEUES = ("record", "index", "episodes", "cache", "telemetry", "plugins", "compaction", "extraction", "recall")
+QUEUES = (
+    *("record", "index", "episodes", "cache", "telemetry", "plugins", "compaction", "extraction", "embedding"),
+    "recall",
+)
 
 app = Celery("memlane", set_as_current=True, include=["workers.tasks"])
 

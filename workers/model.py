@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -76,28 +76,49 @@ class Asking:
         check(self._group)
 
     def _used(self, tokens_in: int, tokens_out: int) -> None:
-        ledger = resources.ledger()
-        with ledger.write() as connection:
-            day = spending.day_of(now())
-            spending.add(ledger, connection, self._group, day, self._stage, tokens_in, tokens_out)
-        with suppress(RedisError), resources.valkey().pipeline(transaction=False) as pipeline:
-            for way, tokens in (("in", tokens_in), ("out", tokens_out)):
-                pipeline.hincrby(lua.MODEL_TOKENS, f"{self._group}:{self._stage}:{way}", tokens)
-            pipeline.execute()
+        count(self._group, self._stage, tokens_in, tokens_out)
+
+
+def count(group: str, stage: str, tokens_in: int, tokens_out: int) -> None:
+    """Count what one answer of a model took.
+
+    Raises:
+        LedgerUnavailable
+    """
+    ledger = resources.ledger()
+    with ledger.write() as connection:
+        spending.add(ledger, connection, group, spending.day_of(now()), stage, tokens_in, tokens_out)
+    with suppress(RedisError), resources.valkey().pipeline(transaction=False) as pipeline:
+        for way, tokens in (("in", tokens_in), ("out", tokens_out)):
+            if tokens:
+                pipeline.hincrby(lua.MODEL_TOKENS, f"{group}:{stage}:{way}", tokens)
+        pipeline.execute()
 
 
 def check(group: str) -> None:
     """
     Raises:
-        BudgetSpent: the group may use no more tokens today.
+        BudgetSpent: the group may use no more tokens of the model today.
     """
-    limit = settings().llm_tokens_a_day
+    check_budget(group, spending.MODEL, settings().llm_tokens_a_day, "MEMLANE_LLM_TOKENS_A_DAY")
+
+
+def check_budget(group: str, stages: Collection[str], limit: int, setting: str) -> None:
+    """
+    Args:
+        stages: those whose tokens count.
+        limit: how many a group may use a day; 0: any number.
+        setting: where that is set.
+
+    Raises:
+        BudgetSpent
+    """
     if not limit:
         return
     with resources.ledger().read() as connection:
-        spent = spending.spent(connection, group, spending.day_of(now()))
+        spent = spending.spent(connection, group, spending.day_of(now()), stages)
     if spent >= limit:
-        raise BudgetSpent(group, spent, limit, spending.left_of_day(now()))
+        raise BudgetSpent(group, spent, limit, spending.left_of_day(now()), setting)
 
 
 @resources.one_a_process

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import redis
 
@@ -18,12 +19,17 @@ from memory.settings import settings
 from workers import questions, resources
 from workers.stage import described
 
+if TYPE_CHECKING:
+    from workers.embedder import Asked
+
 log = logging.getLogger(__name__)
 
 #: How long an answer waits for events that were published before the question, s. They mostly need a tenth.
 CATCH_UP_SECONDS = 0.25
 #: The same of what a tool shows: an agent asks for that itself, and seldom.
 TOOL_CATCH_UP_SECONDS = 1.0
+#: How long an answer is cached that was made without vectors, since their model did not answer.
+AWAY_TTL_SECONDS = 10
 
 
 class AnswerFailed(Exception):
@@ -50,9 +56,12 @@ def reply(id: str) -> None:
     digest = hashlib.sha256(raw).hexdigest()
     try:
         question = read(asked, settings().recall_tokens)
+        vector = _vector(asked["group"], question.text)
         _catch_up(client, asked["group"], cache.now())
         started = cache.now()
-        found = answer(resources.ledger(), asked["group"], question, resources.facts())
+        found = answer(
+            resources.ledger(), asked["group"], question, resources.facts(), vector.vector if vector else None
+        )
     except QuestionInvalid as error:
         cache.fill(id, digest, json.dumps({"error": str(error)}), (), cache.now(), 0)
         return
@@ -66,8 +75,23 @@ def reply(id: str) -> None:
         raise AnswerFailed(f"question of group {asked['group']}: {described(error)}") from None
     text = json.dumps({**found.as_json(), "started": started}, ensure_ascii=False)
     # That nothing is known depends on no path, so nothing would drop it once something is.
-    cache.fill(id, digest, text, found.paths, started, settings().cache_ttl_seconds if found.context else 0)
+    seconds = settings().cache_ttl_seconds if found.context else 0
+    if found.embeddings == "away":
+        seconds = min(seconds, AWAY_TTL_SECONDS)
+    cache.fill(id, digest, text, found.paths, started, seconds)
     cache.prune()
+    if vector:
+        vector.count()
+
+
+def _vector(group: str, text: str) -> Asked | None:
+    """The question's vector, begun to be made; None where no model makes any."""
+    if not settings().embeddings or not text.strip():
+        return None
+    # Here, since it needs OpenAI's client, which is not loaded for nothing.
+    from workers.embedder import Asked
+
+    return Asked(group, text)
 
 
 def _catch_up(client: redis.Redis, group: str, now: int, seconds: float = CATCH_UP_SECONDS) -> None:

@@ -208,6 +208,10 @@ class Follower(Stage):
         with resources.ledger().read() as connection:
             return cursors.position(connection, self.name, group) < cursors.position(connection, self.follows, group)
 
+    def behind(self, connection: Connection, limit: int, after: str) -> list[str]:
+        """The next groups that it has work in, at most `limit`, by name, behind `after`."""
+        return cursors.behind(connection, self.name, self.follows, limit, after)
+
 
 def drain(stage: Stage, group: str) -> None:
     """Work off a wake-up: "drain this stage of this group". Harmless if lost or doubled.

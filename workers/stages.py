@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workers.cache import Cache
 from workers.compaction import Compaction
+from workers.embedding import Embedding
 from workers.episodes import Episodes
 from workers.extraction import Extraction
 from workers.index import Index
@@ -25,6 +26,7 @@ STAGES: dict[str, Stage] = {
         Plugins(),
         Compaction(),
         Extraction(),
+        Embedding(),
     )
 }
 

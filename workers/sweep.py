@@ -87,9 +87,7 @@ def sweep() -> Report | None:
         lanes = rounds.page("lanes", MOST_LANES, partial(cursors.groups, connection, MOST_LANES))
         closing = rounds.page("closing", MOST, partial(generations.groups_to_close, connection, generation, MOST))
         behind = {
-            stage.name: rounds.page(
-                stage.name, MOST, partial(cursors.behind, connection, stage.name, stage.follows, MOST)
-            )
+            stage.name: rounds.page(stage.name, MOST, partial(stage.behind, connection, MOST))
             for stage in STAGES.values()
             if isinstance(stage, Follower) and stage.on
         }

@@ -69,6 +69,7 @@ def gauges() -> None:
     for queue, count in client.hgetall(lua.DISCARDED).items():
         statsd.gauge("memlane.discarded", int(count), tags=[f"queue:{queue.decode()}"])
     statsd.gauge("memlane.model.away", int(client.exists(lua.MODEL_AWAY)))
+    statsd.gauge("memlane.embedding.away", int(client.exists(lua.EMBEDDING_AWAY, lua.QUESTION_AWAY) > 0))
     for group, stages in today.items():
         for name, counts in stages.items():
             for way in ("in", "out"):

@@ -205,3 +205,27 @@ extractions = Table(
     Column("time", BigInteger, nullable=False),
     Column("answer", Text, nullable=False, comment="JSON: what the model found in them; see memory.graph.extracted"),
 )
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False, comment="the vector of its text, a signed byte a dimension"),
+)
+
+embedding_codes = Table(
+    "embedding_codes",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False, comment="seq // embeddings.BLOCK"),
+    Column("data", LargeBinary, nullable=False, comment="signs of these vectors, a bit a dimension"),
+)
+
+embedding_models = Table(
+    "embedding_models",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("model", Text, nullable=False, comment="whose vectors these are: Settings.embeddings"),
+    Column("dimensions", Integer, nullable=False),
+)

@@ -250,6 +250,12 @@ def rows_of(connection: Connection, group: str, seqs: Collection[int]) -> dict[i
     return {row.seq: row for row in connection.execute(query, {"group": group, "seqs": list(seqs)})}
 
 
+def texts_of(connection: Connection, group: str, seqs: Collection[int]) -> dict[int, str]:
+    """What those of the events say that can be found, by seq, in order."""
+    said = ((seq, without_injected(row.text).rstrip()) for seq, row in rows_of(connection, group, seqs).items())
+    return {seq: text for seq, text in sorted(said) if text}
+
+
 def match_of(row: Row[Any], score: float) -> Match:
     return Match(row.seq, row.id, row.type, row.session, row.agent, row.path, row.time, row.text, score)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import spending
+
+#: Who asks the language model, and who the embedding model: `recall` for its questions.
+MODEL, EMBEDDING = frozenset({"compaction", "extraction"}), frozenset({"embedding", "recall"})
 
 
 def day_of(now: datetime) -> str:
@@ -42,10 +45,13 @@ def add(
     )
 
 
-def spent(connection: Connection, group: str, day: str) -> int:
-    """Tokens that a group has used on a day, in and out."""
-    query = select(func.coalesce(func.sum(spending.c.tokens_in + spending.c.tokens_out), 0))
-    return int(connection.execute(query.where(spending.c.group_id == group, spending.c.day == day)).scalar_one())
+def spent(connection: Connection, group: str, day: str, stages: Collection[str]) -> int:
+    """Tokens that some stages of a group have used on a day, in and out."""
+    column = spending.c
+    query = select(func.coalesce(func.sum(column.tokens_in + column.tokens_out), 0)).where(
+        column.group_id == group, column.day == day, column.stage.in_(sorted(stages))
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def on(connection: Connection, day: str) -> dict[str, Mapping[str, dict[str, int]]]:

@@ -21,33 +21,37 @@ REMEMBERED = 2 * LONGEST
 
 
 class Breaker:
-    """One for all that ask the same model."""
+    """One for all that ask the same model for the same."""
 
-    def __init__(self, client: redis.Redis, seconds: float) -> None:
+    def __init__(
+        self, client: redis.Redis, seconds: float, away: str = lua.MODEL_AWAY, failures: str = lua.MODEL_FAILURES
+    ) -> None:
         """
         Args:
             seconds: how long nobody asks, at first.
+            away, failures: where it is kept.
         """
         self._client = client
         self._seconds = seconds
+        self._away, self._failures = away, failures
 
     def check(self) -> None:
         """
         Raises:
             ModelAway: it is open.
         """
-        left, why = self._client.pttl(lua.MODEL_AWAY), self._client.get(lua.MODEL_AWAY)
+        left, why = self._client.pttl(self._away), self._client.get(self._away)
         if left > 0 and why:
             raise ModelAway(f"{why.decode()}; it is asked again in {left / 1000:.0f} s")
 
     def answered(self) -> None:
         """It answered: failures so far count no more."""
-        self._client.delete(lua.MODEL_FAILURES, lua.MODEL_AWAY)
+        self._client.delete(self._failures, self._away)
 
     def failed(self, why: str) -> None:
         """It did not answer, or not as it should."""
-        failures = int(self._client.incr(lua.MODEL_FAILURES))
-        self._client.pexpire(lua.MODEL_FAILURES, int(self._seconds * 1000 * REMEMBERED))
+        failures = int(self._client.incr(self._failures))
+        self._client.pexpire(self._failures, int(self._seconds * 1000 * REMEMBERED))
         if failures >= FAILURES:
             times = min(2 ** (failures - FAILURES), LONGEST)
-            self._client.set(lua.MODEL_AWAY, why, px=max(1, int(self._seconds * 1000 * times)))
+            self._client.set(self._away, why, px=max(1, int(self._seconds * 1000 * times)))

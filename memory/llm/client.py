@@ -33,6 +33,7 @@ from memory.compaction.written import Written, merged, question
 from memory.ledger.log import Slice
 from memory.llm.breaker import Breaker
 from memory.llm.errors import AnswerInvalid, ModelAway
+from memory.llm.reasons import reason
 
 #: Most tokens of one answer.
 ANSWER_TOKENS = 8_192
@@ -161,22 +162,10 @@ class Model(OpenAIGenericClient):
         asked = [{"role": message.role, "content": self._clean_input(message.content)} for message in messages]
         try:
             response = await self._created(asked, response_model, max_tokens)
-        except openai.APITimeoutError:
-            raise self._away("gave no answer in time") from None
-        except openai.APIConnectionError:
-            raise self._away("can't be reached: see MEMLANE_LLM_BASE_URL") from None
-        except openai.RateLimitError:
-            raise self._away("takes no more requests now (429)") from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise self._away(f"refuses the key ({error.status_code}): see MEMLANE_LLM_API_KEY") from None
-        except openai.NotFoundError:
-            raise self._away("is not there (404): see MEMLANE_LLM_BASE_URL and MEMLANE_LLM_MODEL") from None
         except openai.BadRequestError as error:
             raise AnswerInvalid(f"the model's server refused the question ({error.status_code})") from None
-        except openai.APIStatusError as error:
-            raise self._away(f"failed ({error.status_code})") from None
-        except openai.APIError:
-            raise self._away("answered with something else than OpenAI's protocol") from None
+        except openai.APIError as error:
+            raise self._away(reason(error, "MEMLANE_LLM")) from None
         said = response.choices[0].message if response.choices else None
         text = (said and said.content) or ""
         usage = response.usage

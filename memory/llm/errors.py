@@ -13,14 +13,15 @@ class AnswerInvalid(Exception):
 
 
 class BudgetSpent(Exception):
-    """A group has used up its tokens of the day. `seconds` are those until the next one begins, in UTC."""
+    """A group has used up its tokens of the day. `seconds` are those until the next one begins, in UTC; `setting` is
+    where the limit is set."""
 
-    def __init__(self, group: str, tokens: int, limit: int, seconds: float) -> None:
-        super().__init__(group, tokens, limit, seconds)
-        self.group, self.tokens, self.limit, self.seconds = group, tokens, limit, seconds
+    def __init__(self, group: str, tokens: int, limit: int, seconds: float, setting: str) -> None:
+        super().__init__(group, tokens, limit, seconds, setting)
+        self.group, self.tokens, self.limit, self.seconds, self.setting = group, tokens, limit, seconds, setting
 
     def __str__(self) -> str:
         return (
             f"group {self.group} has used {self.tokens:,} of its {self.limit:,} tokens of the day: it goes on at "
-            "midnight UTC, or with a larger MEMLANE_LLM_TOKENS_A_DAY"
+            f"midnight UTC, or with a larger {self.setting}"
         )

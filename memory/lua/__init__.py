@@ -44,6 +44,9 @@ DISCARDED = PREFIX + "discarded"
 
 #: string with a TTL: why the model is not asked for now; and counter with a TTL: its failures in a row.
 MODEL_AWAY, MODEL_FAILURES = PREFIX + "model-away", PREFIX + "model-failures"
+#: the same of the embedding model, for events; and for questions, which wait for it much less long.
+EMBEDDING_AWAY, EMBEDDING_FAILURES = PREFIX + "embedding-away", PREFIX + "embedding-failures"
+QUESTION_AWAY, QUESTION_FAILURES = PREFIX + "embedding-question-away", PREFIX + "embedding-question-failures"
 
 #: hash: tokens given to models, and answered, `GROUP:STAGE:in` and `…:out`, for metrics: SQL has them by day.
 MODEL_TOKENS = PREFIX + "model-tokens"

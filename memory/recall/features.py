@@ -5,12 +5,13 @@ Everything is computed for all events at once, by numpy, from the postings of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from memory.ledger.embeddings import Vector, nearest
 from memory.ledger.postings import ASKS, INDEXED, Events, Postings
 from memory.ledger.search import MAX_WORDS, B, bm25, first_of, named, path_term, rarity, within_budget
 from memory.ledger.words import named_in, question_words, words_of
@@ -23,8 +24,20 @@ type Figures = NDArray[np.float32]
 SESSION_B, SESSION_K1 = 0.75, 1.2
 
 
-def features(connection: Connection, group: str, question: Question, known: Events) -> dict[str, Figures]:
-    """Each feature's part of the score, weighted, by seq. Those that say nothing are left out."""
+def features(
+    connection: Connection,
+    group: str,
+    question: Question,
+    known: Events,
+    allowed: NDArray[np.bool_],
+    vector: Callable[[], Vector | None] = lambda: None,
+) -> dict[str, Figures]:
+    """Each feature's part of the score, weighted, by seq. Those that say nothing are left out.
+
+    Args:
+        allowed: which events may be found, by seq.
+        vector: the question's, once there is one; asked for as late as can be.
+    """
     words = question_words(question.text)[:MAX_WORDS]
     importance = {word: min(1.0, weights.FULL_WORDS / n) for n, word in enumerate(words, start=1)}
     path_words = dict.fromkeys(f"/{word}" for path in question.paths for word in words_of(path))
@@ -49,6 +62,8 @@ def features(connection: Connection, group: str, question: Question, known: Even
     }
     if question.session:
         parts["recent"] = _recent(connection, group, known, question.session)
+    if (of_question := vector()) is not None:
+        parts["similar"] = _similar(connection, group, known, allowed, of_question)
     parts["agent"] = _agent(connection, group, known, question.text) * (sum(parts.values()) > 0)
     return {name: part for name, part in parts.items() if part.any()}
 
@@ -109,6 +124,17 @@ def _agent(connection: Connection, group: str, known: Events, text: str) -> Figu
     theirs = named(connection, group, known, named_in(text)) > 0.99
     share = np.count_nonzero(theirs) / max(known.events, 1)
     return np.float32(weights.AGENT * (1 - share)) * theirs
+
+
+def _similar(connection: Connection, group: str, known: Events, allowed: NDArray[np.bool_], vector: Vector) -> Figures:
+    """How much nearer events are to the question than the group's events are on average: 1 for the same direction.
+    Models differ much in what cosine any two texts have."""
+    scores = np.zeros(known.size, np.float32)
+    found = nearest(connection, group, vector, allowed, weights.SIMILAR_EVENTS)
+    if found is not None:
+        nearer = (found.cosines - found.mean) / max(1 - found.mean, 0.01)
+        scores[found.seqs] = weights.SIMILAR * np.maximum(nearer, 0)
+    return scores
 
 
 def _recent(connection: Connection, group: str, known: Events, session: str) -> Figures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, bindparam, text
 
 from memory.ledger import postings
+from memory.ledger.embeddings import Vector
 from memory.ledger.search import Match, allowed, match_of, rows_of, top
 from memory.recall.features import features
 from memory.recall.question import Question
@@ -30,16 +32,19 @@ class Ranked:
     features: dict[str, float]
 
 
-def rank(connection: Connection, group: str, question: Question) -> list[Ranked]:
-    """At most `CANDIDATES` events, best first; without forgotten and hidden ones."""
+def rank(
+    connection: Connection, group: str, question: Question, vector: Callable[[], Vector | None] = lambda: None
+) -> list[Ranked]:
+    """At most `CANDIDATES` events, best first; without forgotten and hidden ones. `vector`: see `features`."""
     known = postings.events_of(connection, group)
     if not known.events:
         return []
-    parts = features(connection, group, question, known)
+    mask = allowed(connection, group, known, types=question.kinds or None, agent=question.agent)
+    parts = features(connection, group, question, known, mask, vector)
     if not parts:
         return []
     total = np.sum(list(parts.values()), axis=0, dtype=np.float32)
-    total *= allowed(connection, group, known, types=question.kinds or None, agent=question.agent)
+    total *= mask
     hidden = _hidden(connection, group, known)
     found: list[Ranked] = []
     for seqs in _looks(connection, group, question, total):

@@ -37,3 +37,8 @@ ASKING = 0.3
 #: The last event of the session that asks; the ones before it fall off evenly, to nothing after RECENT_EVENTS.
 RECENT = 3.0
 RECENT_EVENTS = 20
+
+#: How near an event's vector is to the question's, where there are vectors: 1 for the same direction, 0 for the mean of
+#: the group's events; and how many of the nearest events are looked at.
+SIMILAR = 4.0
+SIMILAR_EVENTS = 300

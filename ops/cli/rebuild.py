@@ -1,4 +1,4 @@
-"""`memlane rebuild`: graph, index and cache, anew from the ledger."""
+"""`memlane rebuild`: graph, index, embeddings and cache, anew from the ledger."""
 
 from __future__ import annotations
 
@@ -19,27 +19,31 @@ EXAMPLES = examples(
 
 def command(
     what: Annotated[
-        Literal["graph", "index", "cache", "all"],
-        typer.Argument(help="The knowledge graph, the full text, cached answers, or all."),
+        Literal["graph", "index", "embeddings", "cache", "all"],
+        typer.Argument(help="The knowledge graph, the full text, vectors as stored, cached answers, or all."),
     ] = "all",
     group: OnlyGroup = None,
     as_json: Json = False,
 ) -> None:
-    """Make graph, index and cache anew from the ledger. The workers do it, while everything goes on; no model is asked.
+    """Make graph, index and cache anew from the ledger. The workers do it, while everything goes on. No model is asked
+    for what it has answered before.
 
     Ctrl-C ends the waiting, not the work. Of the graph a hash is shown: the same events make the same graph.
     """
     from memory.ledger import books
+    from memory.settings import NotConfigured
     from ops import clients
-    from ops.rebuild import PARTS, rebuild
+    from ops.rebuild import PARTS, possible, rebuild
 
     only = checked_group(group)
+    parts = [part for part in PARTS if possible(part)] if what == "all" else [what]
+    if not all(map(possible, parts)):
+        raise NotConfigured("no embedding model is set up: MEMLANE_EMBEDDING_MODEL, see docs/recall.md")
     with clients.queue(), clients.ledger() as ledger:
         with ledger.read() as connection:
             groups = [only] if only else books.groups(connection)
         with progress("rebuilding") as bar:
             task = bar.task_ids[0]
-            parts = list(PARTS) if what == "all" else [what]
             done = rebuild(parts, groups, lambda seq, of: bar.update(task, completed=seq, total=of))
     if as_json:
         print_json({"what": what, "groups": [one.as_json() for one in done]})

@@ -73,6 +73,8 @@ def command(
     say(f"cache {answer['cache']}, {took:.1f} ms, {size}")
     if answer.get("graph") == "away":
         say("the graph server can't be used now: its facts are missing (`memlane doctor` says why)")
+    if answer.get("embeddings") == "away":
+        say("the embedding model did not answer in time: what says it in other words is missing (`memlane status`)")
     if explain:
         _explain(answer["items"])
     else:

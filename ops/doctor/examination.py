@@ -44,6 +44,7 @@ def examine() -> Iterator[Finding]:
                     yield from losses.lost(status)
                     yield from plugins.hooks(status)
                     yield from model.model(status.model)
+                    yield from model.embedding(status.embedding)
         except (NotConfigured, QueueUnknown) as error:
             yield failure("queue server", str(error), "nothing can be published, recorded or asked without it")
         except QueueUnavailable as error:

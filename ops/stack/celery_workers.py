@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import ops
@@ -22,11 +23,18 @@ WORKERS = {
     "plugins": (("plugins",), 1),
     "compaction": (("compaction",), 1),
     "extraction": (("extraction",), 1),
+    "embedding": (("embedding",), 1),
     "recall": (("recall",), 1),
 }
-#: Those that may ask a model, and so get its key.
-ASKING = {"compaction", "extraction"}
-_KEY = "MEMLANE_LLM_API_KEY"
+#: Those that may ask a model, and where its key is; nobody else gets that.
+ASKING = {
+    "compaction": "MEMLANE_LLM_API_KEY",
+    "extraction": "MEMLANE_LLM_API_KEY",
+    "embedding": "MEMLANE_EMBEDDING_API_KEY",
+    "recall": "MEMLANE_EMBEDDING_API_KEY",
+}
+#: Those that have nothing to do without a model, and the setting that names it.
+NEEDING = {"extraction": "llm_model", "embedding": "embedding_model"}
 #: How long a worker may take to start, seconds.
 START_SECONDS = 120.0
 #: How long the tasks in hand may go on after SIGTERM, seconds. A drain gives way after `turn_seconds` (2), and one that
@@ -47,7 +55,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _CELERY_VARIABLES | _ADDRESS_VARIABLES | {_KEY} and not name.startswith("CELERY_")
+        if name not in _CELERY_VARIABLES | _ADDRESS_VARIABLES | set(ASKING.values()) and not name.startswith("CELERY_")
     }
     kept["MEMLANE_HOME"] = str(home)
     # FalkorDB's matrix library would keep compiled code in the user's home.
@@ -60,16 +68,15 @@ def environment(home: Path) -> dict[str, str]:
     return kept
 
 
-def programs(queue_url: str, lanes: int, with_model: bool = False) -> list[Program]:
+def programs(queue_url: str, lanes: int, models: Collection[str] = ()) -> list[Program]:
     """All workers.
 
     Args:
         queue_url: where readiness is asked for; the workers themselves read it from stack.json.
         lanes: how many workers serve the lanes.
-        with_model: whether there is a model that may be asked.
+        models: names of the settings by which there are models.
     """
-    # Without a model there is nothing to extract with.
-    others = [name for name in WORKERS if name != "lanes" and (name != "extraction" or with_model)]
+    others = [name for name in WORKERS if name != "lanes" and NEEDING.get(name) in (None, *models)]
     names = ["lanes", *(f"lanes-{number}" for number in range(2, lanes + 1)), *others]
     return [_program(name, *WORKERS[name if name in WORKERS else "lanes"], queue_url) for name in names]
 
@@ -106,7 +113,8 @@ def _program(name: str, queues: tuple[str, ...], processes: int, queue_url: str)
 
 
 def _key(name: str) -> dict[str, str]:
-    return {_KEY: os.environ[_KEY]} if name in ASKING and os.environ.get(_KEY) else {}
+    key = ASKING.get(name, "")
+    return {key: os.environ[key]} if os.environ.get(key) else {}
 
 
 def _answers(queue_url: str, node: str) -> bool:

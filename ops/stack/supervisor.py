@@ -166,13 +166,16 @@ class Stack:
         # For commands in other shells.
         if database := os.environ.get("MEMLANE_DATABASE_URL"):
             self._state["database_url"] = database
-        url = os.environ.get("MEMLANE_LLM_BASE_URL") or (OPENAI if os.environ.get("MEMLANE_LLM_API_KEY") else "")
-        if (model := os.environ.get("MEMLANE_LLM_MODEL")) and url:
-            # All processes know that there is a model; only those that ask it know its key.
-            self._state |= {"llm_model": model, "llm_base_url": url}
+        for kind in ("llm", "embedding"):
+            name, url, key = (
+                os.environ.get(f"MEMLANE_{kind}_{part}".upper()) for part in ("model", "base_url", "api_key")
+            )
+            if name and (url or key):
+                # All processes know that there is a model; only those that ask it know its key.
+                self._state |= {f"{kind}_model": name, f"{kind}_base_url": url or OPENAI}
         self._start(lock, [queue_server.program(self.home, port), graph_server.program(self.home, socket)])
         self._migrate()
-        self._start(lock, celery_workers.programs(queue_url, self._workers, "llm_model" in self._state))
+        self._start(lock, celery_workers.programs(queue_url, self._workers, self._state))
         if self._with_flower:
             # Last, since it asks workers what they serve once, when it starts.
             self._start(lock, [self._flower()])

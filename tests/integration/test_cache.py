@@ -148,7 +148,7 @@ def test_an_answer_is_cached(queue: redis.Redis, recall: Recall, publisher: Publ
     assert {**first, "cache": ""} == {**second, "cache": ""}
     assert "cart.py" in first["context"]
     assert [item["path"] for item in first["items"]] == ["src/cart.py"]
-    assert set(first) == {"context", "tokens", "items", "facts", "graph", "cache"}
+    assert set(first) == {"context", "tokens", "items", "facts", "graph", "embeddings", "cache"}
     assert len(answered) == 1
 
 
