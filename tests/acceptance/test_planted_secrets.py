@@ -2,7 +2,7 @@
 
     our publisher ── events, errors ──▶ ┌───────┐     ┌─────────┐──▶ ledger, dead letters, full text
     a foreign one ── XADD: events, ───▶ │ queue │ ──▶ │ workers │──▶ graph
-                     and what is none   │ server│     └─────────┘──▶ logs, Datadog (a UDP socket), Flower, a model
+                     and what is none   │ server│     └─────────┘──▶ logs, Datadog (a UDP socket), Flower, models
     an asker ─────── questions ───────▶ └───────┘ ── MONITOR ──▶ what passed through it
 
 Secrets are made anew for each run, from a seed that is printed when it fails; `MEMLANE_TEST_SEED` repeats it. What a
@@ -44,12 +44,13 @@ from producers import Publisher
 from producers.recall import Recall
 from tests import servers
 from tests.planted import KINDS, Kind, in_code, in_diff, in_prose, nested
+from tests.scripted_embedder import scripted_embedder
 from tests.scripted_model import scripted_model
 from workers.stage import Follower
 from workers.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
-QUEUES = "record,index,episodes,cache,telemetry,plugins,compaction,extraction,recall"
+QUEUES = "record,index,episodes,cache,telemetry,plugins,compaction,extraction,embedding,recall"
 #: Ways into the system, each with secrets of its own.
 CHANNELS = ("published", "foreign", "garbage", "error", "question")
 #: By how many characters a hidden text is found first.
@@ -267,6 +268,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with ExitStack() as stack:
         queue_url = stack.enter_context(servers.queue_server(folder / "queue"))
         listener, model = stack.enter_context(datadog()), stack.enter_context(scripted_model())
+        embedder = stack.enter_context(scripted_embedder())
         environ = {
             "MEMLANE_HOME": str(folder / "home"),
             "MEMLANE_VALKEY_URL": queue_url,
@@ -277,6 +279,8 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             "MEMLANE_LLM_BASE_URL": model.url,
             "MEMLANE_LLM_MODEL": "scripted",
             "MEMLANE_LLM_TOKENS_A_DAY": "0",
+            "MEMLANE_EMBEDDING_BASE_URL": embedder.url,
+            "MEMLANE_EMBEDDING_MODEL": "scripted",
             "DD_AGENT_HOST": "127.0.0.1",
             "DD_DOGSTATSD_PORT": str(listener.port),
             "DD_DOGSTATSD_DISABLE": "false",
@@ -304,6 +308,7 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         found.places["ledger, all rows"] = _rows(ledger)
         found.places["graph"] = _graph(graph_url, group)
         found.places["what the model was asked"] = "\n".join(asked.text for asked in model.asked)
+        found.places["what the embedding model was asked"] = "\n".join(embedder.texts)
         found.places["Datadog"] = "\n".join(listener.datagrams)
         found.counts["dead"] = _count(ledger, dead_letters)
         found.counts["recorded"] = _count(ledger, events)
@@ -496,6 +501,7 @@ def test_none_of_the_secrets_is_found(evidence: Evidence) -> None:
         "queue server, meanwhile",
         "answers",
         "what the model was asked",
+        "what the embedding model was asked",
     ):
         assert "[redacted:" in evidence.places[place], place
         assert evidence.mark in evidence.places[place], place
