@@ -40,11 +40,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A fact of the graph: a sentence, since when it is true, and until when (ms since 1970; None: it still is)."""
+    """A fact of the graph: a sentence, since when it is true, and until when (ms since 1970; None: it still is); and
+    the name of the thing that led to it."""
 
     fact: str
     since: int | None
     until: int | None
+    about: str
 
 
 @dataclass(frozen=True, slots=True)

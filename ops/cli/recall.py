@@ -41,7 +41,7 @@ def command(
         int | None, typer.Option(min=1, show_default="1500", help="How long the context may be, in tokens.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", metavar="", help="Show what each result's score is the sum of.")
+        bool, typer.Option("--explain", metavar="", help="Show what each result is ranked by, each fact found by.")
     ] = False,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer that is not cached.")] = 10.0,
     group: Group = None,
@@ -76,19 +76,23 @@ def command(
     if answer.get("embeddings") == "away":
         say("the embedding model did not answer in time: what says it in other words is missing (`memlane status`)")
     if explain:
-        _explain(answer["items"])
+        _explain(answer["items"], answer["facts"])
     else:
         typer.echo(plain(answer["context"]) or f"nothing is known about that in {memory.group}")
 
 
-def _explain(items: list[dict[str, Any]]) -> None:
-    """Each result with its score, and the parts of it, largest first."""
+def _explain(items: list[dict[str, Any]], facts: list[dict[str, Any]]) -> None:
+    """Each result with its score, and the parts of it, largest first; and what led to each fact of the graph."""
     for place, item in enumerate(items, start=1):
         parts = sorted(item["features"].items(), key=lambda part: -abs(part[1]))
         typer.echo(f"{place:2}. {item['score']:6.2f}  " + "  ".join(f"{name} {part:+.2f}" for name, part in parts))
         source = ", ".join(part for part in (item["type"], item["session"], item["agent"], item["path"]) if part)
         text = " ".join(item["text"].split())
         typer.echo(plain(f"            {text[:160]}{'…' if len(text) > 160 else ''} ({source})"))
+    for fact in facts:
+        typer.echo(
+            plain(f"   graph    {' '.join(fact['fact'].split())[:160]} (by {' '.join(fact['about'].split())[:80]})")
+        )
 
 
 def _milliseconds(time: datetime | None) -> int | None:

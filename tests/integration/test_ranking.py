@@ -236,13 +236,41 @@ def test_facts_of_the_files_in_question(ledger: Ledger, graph_url: str, group: s
     assert ask(ledger, "cart", group=group, graph=reader).graph == "asked"
     writer.write(group, events)
     answer = ask(ledger, "nothing", group=group, paths=("src/cart.py",), graph=reader)
-    facts = [Fact(f"{who} modified src/cart.py", minute(n), None) for who, n in (("eve", 3), ("dana", 2))]
+    facts = [
+        Fact(f"{who} modified src/cart.py", minute(n), None, "src/cart.py") for who, n in (("eve", 3), ("dana", 2))
+    ]
     assert (answer.facts, answer.graph) == (facts, "asked")
     assert "- eve modified src/cart.py (since 2026-11-01 10:03)" in answer.context
     assert ask(ledger, "cart", group=group, graph=reader).facts == facts
     then = ask(ledger, "cart", group=group, graph=reader, as_of=minute(1))
-    assert then.facts == [Fact("dana modified src/cart.py", minute(1), None)]
+    assert then.facts == [Fact("dana modified src/cart.py", minute(1), None, "src/cart.py")]
     assert ask(ledger, "cart", group=f"{group}-x", paths=("src/cart.py",), graph=reader).facts == []
+    writer.close()
+    reader.close()
+
+
+def test_facts_of_what_the_question_names(ledger: Ledger, graph_url: str, group: str) -> None:
+    """Given an error that two agents hit, and a list of tasks of which one is done. I expect the facts on what the
+    question names, by whatever session they come, and with it what led to each; not those on the other tasks."""
+    broken = {"message": "TypeError: discount is undefined\n  at cart.py:12", "name": "TypeError"}
+    todos = [{"content": "Round the discount", "status": "completed"}, {"content": "Write docs", "status": "pending"}]
+    events = remember(
+        ledger,
+        [
+            {"type": "error", "session": "s1", "agent": "dana", "data": broken},
+            {"type": "error", "session": "s2", "agent": "eve", "data": broken},
+            {"type": "todo.updated", "session": "s1", "agent": "dana", "data": {"todos": todos}},
+        ],
+        group,
+    )
+    writer, reader = GraphWriter(graph_url), GraphReader(graph_url, timeout=10)
+    writer.write(group, events)
+    name = "TypeError: discount is undefined"
+    done = Fact("dana completed Round the discount", minute(3), None, "Round the discount")
+    hit = [Fact(f"{who} hit error {name}", minute(n), None, name) for who, n in (("eve", 2), ("dana", 1))]
+    assert ask(ledger, "why are discounts undefined?", group=group, graph=reader).facts == [done, *hit]
+    assert ask(ledger, "TypeError", group=group, graph=reader, as_of=minute(1)).facts == hit[1:]
+    assert ask(ledger, "what did dana do?", group=group, graph=reader).facts == []
     writer.close()
     reader.close()
 

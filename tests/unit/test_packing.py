@@ -68,7 +68,10 @@ def test_the_budget_holds() -> None:
 def test_facts_follow_with_their_times() -> None:
     """Given facts, I expect them behind the events, since when and until when they are true; not more of them than their
     share."""
-    facts = [Fact("build modified src/cart.py", 1_700_000_000_000, None), Fact("x" * 300, None, 1_700_000_000_000)]
+    facts = [
+        Fact("build modified src/cart.py", 1_700_000_000_000, None, "src/cart.py"),
+        Fact("x" * 300, None, 1_700_000_000_000, "x"),
+    ]
     packed = pack([ranked(1, "user: the cart is cached")], facts, 100)
     assert packed.context.splitlines()[2:] == ["- build modified src/cart.py (since 2023-11-14 22:13)"]
     assert packed.facts == facts[:1]
