@@ -3,24 +3,19 @@
  * request or a tool that had done its work; one that throws at once in `event` would hang `opencode run`.
  */
 
-import { appendFileSync } from "node:fs";
-
 import { within } from "./deadline.ts";
 import type { Log } from "./log.ts";
+import type { Timings } from "./timings.ts";
 
 /** How often an error of the same hook is logged, ms. */
 const LOGGED_MS = 60_000;
-/** Measured hooks that are gathered before they are written. */
-const GATHERED = 200;
 
 export class Guard {
   readonly #log: Log;
-  readonly #timings: string | undefined;
+  readonly #timings: Timings;
   readonly #logged = new Map<string, number>();
-  #measured: string[] = [];
 
-  /** @param timings file that the duration of each hook is appended to, for measurements */
-  constructor(log: Log, timings: string | undefined) {
+  constructor(log: Log, timings: Timings) {
     this.#log = log;
     this.#timings = timings;
   }
@@ -40,7 +35,8 @@ export class Guard {
       } catch (error) {
         this.failed(name, error);
       } finally {
-        if (this.#timings) this.#note(name, performance.now() - began);
+        this.#timings.note({ hook: name }, performance.now() - began);
+        if (name === "dispose") this.#timings.write();
       }
     };
   }
@@ -51,25 +47,5 @@ export class Guard {
     if (performance.now() - last < LOGGED_MS) return;
     this.#logged.set(name, performance.now());
     this.#log.error(name, error);
-  }
-
-  /** Write what was measured. */
-  close(): void {
-    if (!this.#timings || !this.#measured.length) return;
-    try {
-      appendFileSync(this.#timings, this.#measured.join(""), { mode: 0o600 });
-    } catch (error) {
-      this.#log.warn("timings can't be written", error);
-    }
-    this.#measured = [];
-  }
-
-  #note(name: string, ms: number): void {
-    this.#measured.push(JSON.stringify({ hook: name, ms }) + "\n");
-    if (name === "dispose") this.close();
-    else if (this.#measured.length >= GATHERED)
-      setImmediate(() => {
-        this.close();
-      });
   }
 }

@@ -9,6 +9,7 @@ import { Log } from "./log.ts";
 import type { Hooks, Input } from "./opencode.ts";
 import { optionsOf } from "./options.ts";
 import { Publisher } from "./publisher.ts";
+import { Timings } from "./timings.ts";
 import { Tools } from "./tools.ts";
 import { asFields, asList, asText } from "./values.ts";
 
@@ -38,10 +39,11 @@ function hooksOf(input: Input, given: unknown, log: Log): Partial<Hooks> {
     publisher.publish(draft);
   });
   const asker = new Asker(options.home, options.valkeyUrl);
-  const injection = new Injection(capture, asker, options, log);
+  const timings = new Timings(options.timings, log);
+  const injection = new Injection(capture, asker, options, log, timings);
   const tools = new Tools(capture, asker, options, input.client, log);
   const compaction = new Compaction(capture, asker, options, input.client, log);
-  const guard = new Guard(log, options.timings);
+  const guard = new Guard(log, timings);
   publisher.begin(capture.groupOf(input.directory));
 
   return {

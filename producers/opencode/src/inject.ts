@@ -13,6 +13,7 @@ import type { Capture } from "./capture.ts";
 import type { Log } from "./log.ts";
 import type { Options } from "./options.ts";
 import type { Session } from "./session.ts";
+import type { Timings } from "./timings.ts";
 import { asText, head, reason } from "./values.ts";
 
 /** Most characters of a message that memory is asked with. */
@@ -35,15 +36,17 @@ export class Injection {
   readonly #asker: Asker;
   readonly #options: Options;
   readonly #log: Log;
+  readonly #timings: Timings;
   readonly #asking = new WeakMap<Session, Asking>();
   /** Prompts of title and compaction agents that are configured. */
   ownPrompts: string[] = [];
 
-  constructor(capture: Capture, asker: Asker, options: Options, log: Log) {
+  constructor(capture: Capture, asker: Asker, options: Options, log: Log, timings: Timings) {
     this.#capture = capture;
     this.#asker = asker;
     this.#options = options;
     this.#log = log;
+    this.#timings = timings;
   }
 
   /** The user said this: ask memory, and don't wait. */
@@ -57,10 +60,12 @@ export class Injection {
       .recall(this.#capture.group(session), head(text, QUESTION), { tokens: recallTokens, ms })
       .then(({ context, cache }) => {
         asking.text = context;
-        const took = Math.round(performance.now() - began);
-        this.#log.debug(`recall: cache ${cache}, ${took} ms, ${context.length} characters`);
+        const took = performance.now() - began;
+        this.#timings.note({ recall: cache }, took);
+        this.#log.debug(`recall: cache ${cache}, ${Math.round(took)} ms, ${context.length} characters`);
       })
       .catch((error: unknown) => {
+        this.#timings.note({ recall: "none" }, performance.now() - began);
         this.#log.debug(`recall: none (${reason(error).slice(0, 200)})`);
       });
     this.#asking.set(session, asking);

@@ -43,7 +43,7 @@ export interface Options {
   /** Folder of the plans, relative to the project. */
   plans: string;
   thresholds: Thresholds;
-  /** File that the duration of every hook is appended to, for measurements. */
+  /** File that the durations of hooks and questions are appended to, for measurements. */
   timings: string | undefined;
 }
 
