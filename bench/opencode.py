@@ -1,5 +1,6 @@
 """What the plugin costs in OpenCode: how long a scripted `opencode run` takes without it, with it, and with a queue
-server that is away, frozen, refuses, or answers garbage; and how long each hook takes, measured inside OpenCode.
+server that is away, frozen, refuses, or answers garbage; how long each hook takes, and how long what memory holds is
+waited for at the start of a chat, measured inside OpenCode.
 
 The model is scripted, so that all runs do the same: three tools are called, or with hooks measured, sixty. A state's
 runs take turns with those without the plugin, so that what the machine does meanwhile strikes both.
@@ -10,9 +11,11 @@ runs take turns with those without the plugin, so that what the machine does mea
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import count
 from math import comb
 from pathlib import Path
@@ -20,22 +23,33 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import redis
+
+from memory.cache import Cache
+from producers.recall import encode
 from tests import servers
-from tests.opencode.agent import PLUGIN, OpenCode, configuration, project_at
+from tests.opencode.agent import PLUGIN, Ended, OpenCode, configuration, project_at, served
 from tests.opencode.model import Reply, calls, model_server, says
 from tests.opencode.test_away import STATES
 from tests.opencode.test_sessions import GROUP
 
 #: Pairs of runs in each state, and tool calls of the session whose hooks are measured.
 PAIRS, CALLS = 5, 60
+#: Turns that begin with a question whose answer is cached, those without any worker, and turns in a session.
+CACHED, UNANSWERED, TURNS = 100, 10, 10
+#: A context of 1,500 tokens, in bytes, and how many paths it depends on.
+ANSWER_BYTES, PATHS = 6_000, 20
+#: The hook that waits for what memory holds.
+WAITING = "experimental.chat.system.transform"
 #: What the plugin may add to a run: the larger one, ms and share of a run without it.
 LIMIT_MS, LIMIT_SHARE = 300, 0.1
 
 
 def run(pairs: int = PAIRS) -> dict[str, Any]:
     """For each state the median run in seconds, without and with the plugin; by how many ms the second of a pair took
-    longer than the first, the median of all and the interval that it is in with 95 % confidence; and how long OpenCode
-    waited for hooks, in ms, in the run in which that was most. For hooks p50, p99 and the longest in ms.
+    longer than the first, the median of all and the interval that it is in with 95 % confidence; the same of processor
+    time; and how long OpenCode waited for hooks, in ms, in the run in which that was most. For hooks p50, p99 and the
+    longest in ms. For recall the same of cached answers, and of how long turns wait for an answer that doesn't come.
     """
     with TemporaryDirectory(prefix="bench-") as name, model_server() as model:
         folder = Path(name)
@@ -44,7 +58,7 @@ def run(pairs: int = PAIRS) -> dict[str, Any]:
         bench = _Bench(opencode, folder, pairs)
         bench.run(None)  # OpenCode makes its database
         states = {state: bench.compare(state, server) for state, server in {"up": _up, **STATES}.items()}
-        return {"states": states, "hooks": bench.hooks()}
+        return {"states": states, "hooks": bench.hooks(), "recall": bench.recall()}
 
 
 class _Bench:
@@ -54,8 +68,8 @@ class _Bench:
         self._pairs = pairs
         self._numbers = count()
 
-    def run(self, url: str | None, replies: Callable[[Path], list[Reply]] | None = None, **environ: str) -> float:
-        """Seconds of one run; without the plugin where there is no URL."""
+    def run(self, url: str | None, replies: Callable[[Path], list[Reply]] | None = None, **environ: str) -> Ended:
+        """One run; without the plugin where there is no URL."""
         folder = self._folder / str(next(self._numbers))
         (folder / "home").mkdir(parents=True)
         config = configuration(self._opencode.model, plugin=[[PLUGIN, {"group": GROUP}]] if url else [])
@@ -65,10 +79,12 @@ class _Bench:
         ended = self._opencode.run(project, "Write", "the", "cart", options=environ)
         if ended.code:
             raise RuntimeError(f"opencode run failed: {ended.err}")
-        return ended.seconds
+        return ended
 
     def compare(self, state: str, server: Callable[[Path], AbstractContextManager[str]]) -> dict[str, float]:
-        without, with_, awaited = [], [], []
+        without: list[Ended] = []
+        with_: list[Ended] = []
+        awaited = []
         with server(self._folder / state) as url:
             for number in range(self._pairs):
                 timings = self._folder / f"{state}-{number}.jsonl"
@@ -78,18 +94,14 @@ class _Bench:
                         with_.append(self.run(url, MEMLANE_OPENCODE_TIMINGS=str(timings)))
                     else:
                         without.append(self.run(None))
-                awaited.append(sum(row["ms"] for row in _rows(timings)))
-        added = sorted(1000 * (with_[number] - without[number]) for number in range(self._pairs))
-        low, high = _interval(added)
-        plain = median(without)
-        limit = max(LIMIT_MS, 1000 * LIMIT_SHARE * plain)
+                awaited.append(sum(row["ms"] for row in _rows(timings) if "hook" in row))
+        wall = _difference([run.seconds for run in without], [run.seconds for run in with_])
+        processor = _difference([run.processor for run in without], [run.processor for run in with_])
+        limit = max(LIMIT_MS, 1000 * LIMIT_SHARE * wall["without_s"])
         return {
-            "without_s": round(plain, 3),
-            "with_s": round(median(with_), 3),
-            "added_ms": round(median(added)),
-            "added_ms_from": round(low),
-            "added_ms_to": round(high),
-            "over_limit_ms": max(0, round(median(added) - limit)),
+            **wall,
+            "over_limit_ms": max(0, round(wall["added_ms"] - limit)),
+            **{f"processor_{name}": figure for name, figure in processor.items()},
             "awaited_ms": round(max(awaited), 1),
         }
 
@@ -98,11 +110,61 @@ class _Bench:
         timings = self._folder / "timings.jsonl"
         with _up(self._folder / "hooks") as url:
             self.run(url, _long_session, MEMLANE_OPENCODE_TIMINGS=str(timings))
-        rows = _rows(timings)
-        waits = "experimental.chat.system.transform"
-        noting = sorted(row["ms"] for row in rows if row["hook"] != waits)
-        waiting = sorted(row["ms"] for row in rows if row["hook"] == waits)
+        rows = [row for row in _rows(timings) if "hook" in row]
+        noting = [row["ms"] for row in rows if row["hook"] != WAITING]
+        waiting = [row["ms"] for row in rows if row["hook"] == WAITING]
         return {"noting": _percentiles(noting), "waiting_for_recall": _percentiles(waiting)}
+
+    def recall(self) -> dict[str, Any]:
+        """How long it takes from the user's message to a cached answer, while OpenCode prepares its request; how long
+        that request then still waits for it; and how long for an answer that doesn't come: there is no worker."""
+        folder = self._folder / "recall"
+        with _up(folder) as url, redis.Redis.from_url(url) as queue:
+            question = "What is known of the limiter's clock?"
+            cache = Cache(queue, GROUP)
+            answer = json.dumps({"context": "x" * ANSWER_BYTES, "started": cache.now()})
+            digest = hashlib.sha256(encode(GROUP, question)).hexdigest()
+            paths = [f"src/module{number}.py" for number in range(PATHS)]
+            cache.fill("bench", digest, answer, paths, cache.now(), 3600)
+            cached = self._turns(folder / "cached", url, [question] * CACHED)
+            unanswered = self._turns(folder / "unanswered", url, [f"{question} {n}" for n in range(UNANSWERED)])
+        found = {
+            "cached": [row["ms"] for row in cached if row.get("recall") == "hit"],
+            "cached_waited": [row["ms"] for row in cached if row.get("waited") == "answered"],
+            "without_workers_waited": [row["ms"] for row in unanswered if row.get("waited") == "in vain"],
+        }
+        if [len(times) for times in found.values()] != [CACHED, CACHED, UNANSWERED]:
+            raise RuntimeError(f"turns that were answered, waited, waited in vain: {[*map(len, found.values())]}")
+        return {name: _percentiles(times) for name, times in found.items()}
+
+    def _turns(self, folder: Path, url: str, texts: list[str]) -> list[dict[str, Any]]:
+        """Say these in one `opencode serve`, in sessions of `TURNS`; what was measured in it."""
+        (folder / "home").mkdir(parents=True)
+        timings = folder / "timings.jsonl"
+        environ = {"MEMLANE_HOME": str(folder / "home"), "MEMLANE_VALKEY_URL": url}
+        opencode = replace(self._opencode, environ=environ | {"MEMLANE_OPENCODE_TIMINGS": str(timings)})
+        config = configuration(self._opencode.model, plugin=[[PLUGIN, {"group": GROUP}]])
+        self._opencode.model.script("main")
+        with served(opencode, project_at(folder / "shop", config)) as server:
+            for first in range(0, len(texts), TURNS):
+                session = server.session()
+                for text in texts[first : first + TURNS]:
+                    server.say(session, text)
+            servers.wait_until(lambda: sum("recall" in row for row in _rows(timings)) == len(texts), "all answers")
+        return _rows(timings)
+
+
+def _difference(without: list[float], with_: list[float]) -> dict[str, float]:
+    """Of pairs of runs, in seconds."""
+    added = sorted(1000 * (second - first) for first, second in zip(without, with_, strict=True))
+    low, high = _interval(added)
+    return {
+        "without_s": round(median(without), 3),
+        "with_s": round(median(with_), 3),
+        "added_ms": round(median(added)),
+        "added_ms_from": round(low),
+        "added_ms_to": round(high),
+    }
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
@@ -124,6 +186,8 @@ def _rows(timings: Path) -> list[dict[str, Any]]:
 
 
 def _percentiles(times: list[float]) -> dict[str, float]:
+    times = sorted(times)
+
     def at(share: float) -> float:
         return round(times[min(len(times) - 1, int(share * len(times)))], 3)
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import resource
 import subprocess
 import time
 import urllib.request
@@ -46,7 +47,9 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
+    seconds: float = 0
+    #: Seconds of processor time, of OpenCode and the processes that it started.
+    processor: float = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class OpenCode:
     ) -> Ended:  # fmt: skip
         """`opencode run` in a project."""
         command = [str(binary()), "run", "--model", f"scripted/{model}", *arguments, *words]
-        began = time.monotonic()
+        began, used = time.monotonic(), _used()
         ended = subprocess.run(
             command,
             cwd=project,
@@ -103,12 +106,19 @@ class OpenCode:
             timeout=PATIENCE,
             check=False,
         )
-        return Ended(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Ended(ended.returncode, ended.stdout, ended.stderr, seconds, _used() - used)
 
     def log(self) -> str:
         """All that OpenCode wrote into its own log."""
         folder = self.folder / "data" / "opencode" / "log"
         return "".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log")))
+
+
+def _used() -> float:
+    """Seconds of processor time that this process's children, which have ended, took."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def configuration(

@@ -54,7 +54,7 @@ def scripted(opencode: OpenCode, folder: Path, plugin: bool, **environ: str) -> 
         if path.is_file() and ".git/" not in str(path) and path.name != "opencode.json"
     }
     # The folder's name stands in OpenCode's output.
-    return Ended(ended.code, ended.out.replace(str(folder), ""), ended.err.replace(str(folder), ""), 0), files
+    return Ended(ended.code, ended.out.replace(str(folder), ""), ended.err.replace(str(folder), "")), files
 
 
 @pytest.fixture(scope="module")

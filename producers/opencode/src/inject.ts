@@ -76,8 +76,10 @@ export class Injection {
     if (this.#isOwn(system) || session.conversation.compaction) return;
     const asking = this.#asking.get(session);
     if (asking) {
-      const left = asking.until - performance.now();
+      const began = performance.now();
+      const left = asking.until - began;
       if (asking.text === undefined && left > 0) await Promise.race([asking.answer, pause(left)]);
+      this.#timings.note({ waited: asking.text === undefined ? "in vain" : "answered" }, performance.now() - began);
       if (asking.text) system.push(asking.text);
     }
     const fill = this.#capture.fill(session.id);

@@ -4,8 +4,8 @@ import { appendFileSync } from "node:fs";
 
 import type { Log } from "./log.ts";
 
-/** Measured times that are gathered before they are written. */
-const GATHERED = 200;
+/** How long measured times are gathered before they are written, ms. */
+const GATHER_MS = 500;
 
 export class Timings {
   readonly #file: string | undefined;
@@ -18,15 +18,17 @@ export class Timings {
     this.#log = log;
   }
 
-  /** What took how long: `{hook: "event"}`, `{recall: "hit"}`. */
+  /**
+   * What took how long: `{hook: "event"}`; `{recall: "hit"}` from the user's message to the answer; `{waited: "answered"}`
+   * for what the turn waited of that.
+   */
   note(what: Record<string, string>, ms: number): void {
     if (!this.#file) return;
-    this.#gathered.push(JSON.stringify({ ...what, ms }) + "\n");
-    // Behind what is measured.
-    if (this.#gathered.length === GATHERED)
-      setImmediate(() => {
+    if (!this.#gathered.length)
+      setTimeout(() => {
         this.write();
-      });
+      }, GATHER_MS).unref();
+    this.#gathered.push(JSON.stringify({ ...what, ms }) + "\n");
   }
 
   /** Write what was gathered. */

@@ -16,8 +16,11 @@ export type Send = (command: string, ...parameters: (string | number)[]) => Prom
 
 /** Least time that the work gets once there is a connection, ms. */
 const LEAST_MS = 10;
-/** How long connecting may take, ms. It goes on when an exchange no longer waits for it. */
-const CONNECT_MS = 2000;
+/**
+ * How long connecting may take, ms. It goes on when an exchange no longer waits for it; and while OpenCode starts, its
+ * thread may be busy for seconds.
+ */
+const CONNECT_MS = 5000;
 /** Bun says no more of a connection that isn't made than that it was closed. */
 const NOT_CONNECTED = "the queue server can't be reached, or refuses user and password";
 const NO_TLS =
@@ -85,7 +88,8 @@ export class Connection {
     this.close();
     const { url, database, tls } = placeOf(this.url);
     const client = new RedisClient(url, {
-      connectionTimeout: CONNECT_MS,
+      // Ours comes first: it takes what lies ready after a busy time.
+      connectionTimeout: 2 * CONNECT_MS,
       autoReconnect: false,
       enableOfflineQueue: false,
       ...(tls ? { tls } : {}),
