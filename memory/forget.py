@@ -30,7 +30,7 @@ from memory.extraction import replay
 from memory.graph.kinds import TYPES
 from memory.ledger import checkpoints, cursors, dead, embeddings, extractions, search, sessions
 from memory.ledger.engine import Ledger
-from memory.ledger.log import emptied, pages
+from memory.ledger.log import emptied, forgotten_ids, pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
 
 if TYPE_CHECKING:
@@ -131,33 +131,34 @@ def forget(
 
     Raises:
         LedgerUnavailable, redis.RedisError, GraphUnavailable: what was done until then stays done. Before the first
-            event is emptied it is seen that all three can be reached; if the graph goes away later, it has to be
-            rebuilt, since by then nobody knows any more what is to be taken out of it.
+            event is emptied it is seen that all three can be reached. What is left to do where one goes away later, or
+            the process dies, the next call does, whatever it is to forget itself; only what a model has found in prose
+            stays in the graph until it is rebuilt.
     """
     graph.exists(group)
     answers = Cache(client, group)
     result = Forgotten()
     named: set[str] = set()
-    ids: list[str] = []
     answers_gone: list[extractions.Extraction] = []
     try:
         for seqs in _found(ledger, group, chosen):
             emptied = _empty(ledger, group, seqs, result, answers_gone)
-            ids += [row.id for row in emptied]
-            named.update(row.session for row in emptied if row.session is not None)
+            sessions_of = {row.session for row in emptied if row.session is not None}
+            named |= sessions_of
             answers.drop([lua.WHOLE_GROUP])
+            if sessions_of:
+                client.delete(*(lua.brief(session) for session in sessions_of))
             progress(len(emptied))
         with ledger.write() as connection:
             letters = dead.drop(ledger, connection, _letters(connection, group, chosen))
             result.dead_letters += len(letters)
     finally:
-        # Also where it did not come to its end: what was emptied is to be gone everywhere.
-        if named:
-            with ledger.write() as connection:
-                sessions.recount(ledger, connection, group, named)
-                left = {found.session for found in sessions.get(connection, group, named)}
-            result.sessions = len(named - left)
-            client.delete(*(f"{lua.PREFIX}brief:{session}" for session in named))
+        # Also where it did not come to its end, or an earlier one did not: what was emptied is to be gone everywhere.
+        with ledger.write() as connection:
+            sessions.recount(ledger, connection, group, sessions.uncounted(connection, group))
+            left = {found.session for found in sessions.get(connection, group, named)}
+            ids = forgotten_ids(connection, group)
+        result.sessions = len(named - left)
         if ids:
             removed = graph.forget(group, ids, remaining(ledger, group))
             result.episodes, result.entities, result.facts = removed.episodes, removed.entities, removed.facts

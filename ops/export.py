@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from memory.events import MAX_EVENT_BYTES, Event, EventInvalid, json_object, parse, redacted
-from memory.ledger import Ledger, cursors
+from memory.ledger import Ledger, books, cursors
 from memory.ledger.log import groups_of, pages
 from ops.imports import CHUNK, Imported, Sending
 
@@ -66,9 +66,10 @@ def export(
         progress: told the seq that was written, and the last one.
 
     Raises:
-        ExportUnwritable, LedgerUnavailable
+        NoSuchGroup, ExportUnwritable, LedgerUnavailable
     """
     with ledger.read() as connection:
+        books.exists(connection, group)
         head = cursors.position(connection, "record", group)
     result = Exported(group)
     with _written(path) as file:

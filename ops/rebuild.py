@@ -16,7 +16,7 @@ from memory import lua
 from memory.cache import Cache
 from memory.extraction.replay import replay
 from memory.graph.fingerprint import Fingerprint, fingerprint
-from memory.ledger import cursors
+from memory.ledger import books, cursors
 from memory.settings import settings
 from workers import resources
 from workers.lease import Lease
@@ -68,7 +68,7 @@ def rebuild(
         progress: told how many events the stages have dealt with, and how many there are.
 
     Raises:
-        RebuildStalled
+        NoSuchGroup, RebuildStalled
         LedgerUnavailable, redis.RedisError, GraphUnavailable, DependencyDown: a stage that was begun again goes on when
             its servers are back.
     """
@@ -77,6 +77,7 @@ def rebuild(
     heads: dict[tuple[str, str], int] = {}
     for group in groups:
         with resources.ledger().read() as connection:
+            books.exists(connection, group)
             head = cursors.position(connection, "record", group)
         result.append(Rebuilt(group, head, parts=list(parts)))
         for name in stages:

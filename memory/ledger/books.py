@@ -40,6 +40,27 @@ class StageBooks:
     dead: int
 
 
+class NoSuchGroup(LookupError):
+    """The ledger knows no group of this name."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(group)
+        self.group = group
+
+    def __str__(self) -> str:
+        return f"the ledger has no group {self.group}: `memlane status` lists those there are, --group names one"
+
+
+def exists(connection: Connection, group: str) -> None:
+    """
+    Raises:
+        NoSuchGroup: nothing of this group was ever recorded.
+    """
+    row = select(stage_cursors.c.seq).where(stage_cursors.c.stage == "record", stage_cursors.c.group_id == group)
+    if connection.execute(row).first() is None:
+        raise NoSuchGroup(group)
+
+
 def groups(connection: Connection) -> list[str]:
     """Groups that the ledger knows, by name."""
     query = select(stage_cursors.c.group_id).where(stage_cursors.c.stage == "record").order_by(stage_cursors.c.group_id)

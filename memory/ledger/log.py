@@ -190,6 +190,12 @@ def forgotten_since(connection: Connection, group: str, found: Slice) -> list[st
     return list(connection.execute(query).scalars())
 
 
+def forgotten_ids(connection: Connection, group: str) -> list[str]:
+    """Ids of all events of a group whose content was forgotten."""
+    query = select(events.c.id).where(events.c.group_id == group, events.c.forgotten.is_not(None))
+    return list(connection.execute(query).scalars())
+
+
 def ids_between(connection: Connection, group: str, first: int, last: int, types: Collection[str]) -> list[str]:
     """Ids of the events with `first <= seq <= last` whose type is in `types`, forgotten ones included."""
     query = select(events.c.id).where(

@@ -146,6 +146,13 @@ def drop(connection: Connection, group: str, names: Collection[str]) -> None:
     connection.execute(delete(sessions).where(sessions.c.group_id == group, sessions.c.session.in_(names)))
 
 
+def uncounted(connection: Connection, group: str) -> list[str]:
+    """Sessions of which there are events, and nothing is known: they were dropped, or are not indexed yet."""
+    named = select(log.c.session).where(log.c.group_id == group, log.c.session.is_not(None)).distinct()
+    counted = select(sessions.c.session).where(sessions.c.group_id == group)
+    return list(connection.execute(named.except_(counted)).scalars())
+
+
 def clear(connection: Connection, group: str) -> None:
     """Delete what is known of a group's sessions: stage `index` begins again."""
     connection.execute(delete(sessions).where(sessions.c.group_id == group))

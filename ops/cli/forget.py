@@ -45,6 +45,7 @@ def command(
     """
     from memory.cache import Glob
     from memory.forget import Chosen, matching
+    from memory.ledger import books
     from memory.settings import settings
     from ops import clients
     from ops.forgetting import Outcome, forget_in, under_way
@@ -58,9 +59,11 @@ def command(
         with progress("waiting for the lane"):
             outcome = Outcome(name, matching(ledger, name, chosen), dry_run)
             under_way(outcome, queue, Home(settings().home, settings().valkey), ledger, 0 if dry_run else 30.0)
+            with ledger.read() as connection:
+                books.exists(connection, name)
             outcome.forgotten = found = matching(ledger, name, chosen)
-        if not dry_run and (found.events or found.dead_letters):
-            if not yes:
+        if not dry_run:
+            if (found.events or found.dead_letters) and not yes:
                 _confirm(found.events, found.dead_letters, name)
             with progress("forgetting", found.events) as bar:
                 forget_in(outcome, queue, ledger, chosen, lambda events: bar.advance(bar.task_ids[0], events))

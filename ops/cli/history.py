@@ -32,8 +32,14 @@ Project = Annotated[
 
 
 @app.callback()
-def history() -> None:
+def history(context: typer.Context, db: Db = None) -> None:
     """Look at what sessions did and said: those of the group's memory, or with --db of an OpenCode database."""
+    if db is None:
+        return
+    if context.invoked_subcommand == "plans":
+        raise typer.BadParameter("plans are files of the project, in no database", param_hint="--db")
+    # The same before the command as behind it.
+    context.default_map = {str(context.invoked_subcommand): {"db": str(db)}}
 
 
 @app.command("summary", epilog=examples("memlane history summary", "memlane history summary --db default"))

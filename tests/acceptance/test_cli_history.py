@@ -65,6 +65,11 @@ def test_a_database_needs_no_server(tmp_path: Path) -> None:
     memlane = CommandLine(tmp_path / "no home", tmp_path, {"MEMLANE_GROUP": "shop"})
     database = recorded("single-session", tmp_path)
     assert "Rate limiter" in memlane("history", "sessions", "--db", str(database)).out
+    assert (
+        memlane("history", "--db", str(database), "sessions").out
+        == memlane("history", "sessions", "--db", str(database)).out
+    )
+    assert "in no database" in memlane("history", "--db", str(database), "plans").err
     found = memlane("history", "summary", "--db", "default", "--json", OPENCODE_DB=str(database)).json
     assert (found["sessions"], found["messages"]) == (1, 4)
     assert not (tmp_path / "no home").exists()

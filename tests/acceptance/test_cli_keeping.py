@@ -94,6 +94,11 @@ def test_forget(memlane: CommandLine, group: str, tmp_path: Path) -> None:
     memlane("forget", "--path", "!x", "--yes").failed("is not a glob")
 
 
+def test_a_group_that_is_not_there(memlane: CommandLine, group: str) -> None:
+    for call in (("export",), ("rebuild",), ("forget", "--session", "ses_1", "--yes")):
+        memlane(*call, "--group", f"{group}-typo").failed(f"the ledger has no group {group}-typo", "memlane status")
+
+
 def test_forget_asks_who_can_be_asked(memlane: CommandLine, group: str) -> None:
     filled(memlane, group)
     with terminal() as screen:

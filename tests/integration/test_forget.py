@@ -20,7 +20,7 @@ from sqlalchemy import select, text
 from memory import lua
 from memory.cache import Glob
 from memory.events import parse
-from memory.forget import Chosen, Forgetting, Forgotten, NothingChosen, forget, matching
+from memory.forget import Chosen, Forgetting, Forgotten, NothingChosen, _empty, forget, matching
 from memory.graph.fingerprint import Fingerprint, fingerprint
 from memory.graph.writer import GraphUnavailable, GraphWriter
 from memory.ledger import Ledger, books, cursors, postings, sessions
@@ -318,6 +318,27 @@ def test_nothing_is_forgotten_while_the_graph_is_away(here: System, ledger: Ledg
         forgot(ledger, group, away, users=["user-1@example.org"])
     with ledger.read() as connection:
         assert books.of_group(connection, group).forgotten == 0
+
+
+def test_what_a_killed_run_has_left_is_done_by_the_next(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str
+) -> None:
+    """Given a run that died after it had emptied events, before it came to the graph and counted sessions, I expect the
+    next one to do what is left, though it finds nothing to be forgotten."""
+    every = project(group, EVENTS)
+    publish(group, every)
+    gone = [number for number, event in enumerate(every, 1) if event["session"] in ("ses_1", "ses_2") and number > 20]
+    _empty(ledger, group, gone, Forgotten(), [])
+    assert len(sessions_of(ledger, group)) == 4
+    done = forgot(ledger, group, graph, ids=["nothing"])
+    assert (done.events, done.episodes > 0) == (0, True)
+    others = [event for number, event in enumerate(every, 1) if number not in gone]
+    assert fingerprint(graph, group) == made_of(graph, group, others)
+    counted = sessions_of(ledger, group)
+    assert {one.session for one in counted} == {event["session"] for event in others if event["session"]}
+    _begin_again("index", group)
+    work(group, "index")
+    assert sessions_of(ledger, group) == counted
 
 
 def test_something_must_be_chosen() -> None:
