@@ -150,6 +150,20 @@ def test_what_another_life_of_the_server_took_is_reported(queue: redis.Redis, qu
     assert before.items() < after.items()
 
 
+def test_a_home_that_can_not_be_written(queue: redis.Redis, queue_url: str, home: Path) -> None:
+    """Where spool and receipts should be there are files: what the server takes is not lost, and the rest is told."""
+    home.mkdir()
+    for name in ("spool", "receipts"):
+        (home / name).write_text("not a folder")
+    done = publish(home, queue_url, 20, deadline=10_000)
+    assert (done["sent"], done["spooled"], done["lost"]) == (20, 0, 0)
+    assert lane(queue) == [published(number) for number in range(20)]
+    done = publish(home, f"redis://127.0.0.1:{free_port()}", 20)
+    assert (done["sent"], done["spooled"], done["lost"]) == (0, 0, 20)
+    (lost,) = [entry for entry in done["logged"] if "events are not captured" in entry["message"]]
+    assert "can't be written" in lost["extra"]["reason"]
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_whatever_answers_nothing_is_lost(lie: str, home: Path) -> None:
     with answering(LIES[lie]) as url:

@@ -17,6 +17,7 @@ import {
   readFileSync,
   readSync,
   statSync,
+  type Stats,
   utimesSync,
   writeSync,
 } from "node:fs";
@@ -78,7 +79,7 @@ export class Spool {
 
   /** Whether events wait: newer ones go behind them. */
   holdsEvents(): boolean {
-    return (statSync(this.#file, { throwIfNoEntry: false })?.size ?? 0) > 0;
+    return (known(this.#file)?.size ?? 0) > 0;
   }
 
   /** Put events, as JSON without line ends, behind those that wait. Throws `SpoolFull`: none of them is accepted. */
@@ -127,7 +128,7 @@ export class Spool {
 
   /** Whether the queue server was found to be away a moment ago. */
   paused(): boolean {
-    const away = statSync(join(this.#folder, "away"), { throwIfNoEntry: false });
+    const away = known(join(this.#folder, "away"));
     return away !== undefined && Math.abs(Date.now() - away.mtimeMs) < PAUSE_MS;
   }
 
@@ -285,6 +286,15 @@ export class Sending {
   #read(file: number, offset: number, most: number): Buffer {
     const raw = Buffer.allocUnsafe(most);
     return raw.subarray(0, readSync(file, raw, 0, most, offset));
+  }
+}
+
+/** What the system says of a file; undefined where there is none, or where it can't be looked at. */
+function known(file: string): Stats | undefined {
+  try {
+    return statSync(file, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
   }
 }
 

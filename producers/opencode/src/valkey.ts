@@ -21,6 +21,9 @@ const LEAST_MS = 10;
  * thread may be busy for seconds.
  */
 const CONNECT_MS = 5000;
+const NOT_UNDERSTOOD =
+  "the queue server's address can't be understood: write redis://:password@host:6379/0 (or rediss, unix), with special " +
+  "characters of the password percent-encoded";
 /** Bun says no more of a connection that isn't made than that it was closed. */
 const NOT_CONNECTED = "the queue server can't be reached, or refuses user and password";
 const NO_TLS =
@@ -122,11 +125,11 @@ interface Place {
 /** What a URL says; the names of its options are redis-py's. Throws if it can't be understood, or a file is missing. */
 function placeOf(given: string): Place {
   const url = understood(given);
-  if (!url) throw new Error("the queue server's address can't be understood");
+  if (!url) throw new Error(NOT_UNDERSTOOD);
   const options = url.searchParams;
   const socket = url.protocol === "unix:";
   const database = Number(options.get("db") ?? (socket ? "" : url.pathname.slice(1)));
-  if (!Number.isSafeInteger(database)) throw new Error("the queue server's address can't be understood: its database");
+  if (!Number.isSafeInteger(database)) throw new Error(NOT_UNDERSTOOD);
   const credentials = [url.username || options.get("username"), url.password || options.get("password")];
   const [user, password] = credentials.map((one) => encodeURIComponent(decodeURIComponent(one ?? "")));
   const as = password ? `${user ?? ""}:${password}@` : "";
