@@ -93,21 +93,31 @@ class OpenCode:
         arguments: tuple[str, ...] = (),
     ) -> Ended:  # fmt: skip
         """`opencode run` in a project."""
-        command = [str(binary()), "run", "--model", f"scripted/{model}", *arguments, *words]
         began, used = time.monotonic(), _used()
-        ended = subprocess.run(
+        with self.begin(project, *words, model=model, options=options, arguments=arguments) as running:
+            try:
+                out, err = running.communicate(timeout=PATIENCE)
+            except BaseException:
+                running.kill()
+                raise
+        return Ended(running.returncode, out, err, time.monotonic() - began, _used() - used)
+
+    def begin(
+        self, project: Path, *words: str, model: str = "main", options: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> subprocess.Popen[str]:  # fmt: skip
+        """`opencode run`, whose end the caller waits for."""
+        command = [str(binary()), "run", "--model", f"scripted/{model}", *arguments, *words]
+        return subprocess.Popen(
             command,
             cwd=project,
             # It goes by PWD rather than by its working folder.
             env=self.environment(PWD=str(project), **(options or {})),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE,
-            check=False,
         )
-        seconds = time.monotonic() - began
-        return Ended(ended.returncode, ended.stdout, ended.stderr, seconds, _used() - used)
 
     def log(self) -> str:
         """All that OpenCode wrote into its own log."""

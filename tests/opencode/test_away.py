@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +21,7 @@ from producers import Publisher
 from tests import servers
 from tests.liars import LIES, answering
 from tests.opencode.agent import PLUGIN, Ended, OpenCode, configuration, project_at
-from tests.opencode.model import Model, calls, says
+from tests.opencode.model import Model, Reply, calls, says
 
 GROUP = "shop"
 #: What the session's events must be, wherever they wait.
@@ -129,9 +130,40 @@ def test_a_run_is_as_without_the_plugin(
     assert spool.stat().st_mode & 0o777 == 0o600
     waiting = [json.loads(line) for line in spool.read_text().splitlines()]
     assert Counter(event["type"] for event in waiting) == TYPES
-    with servers.queue_server(tmp_path / "again") as url:
+    assert sent_later(home, tmp_path / "again") == [event["id"] for event in waiting]
+
+
+def sent_later(home: Path, folder: Path) -> list[str]:
+    """Start a queue server, and send what waits; the ids of the events in the lane."""
+    with servers.queue_server(folder) as url:
         with Publisher(url, source="test", group=GROUP, home=home) as publisher:
             publisher.flush(GROUP, 30)
         with redis.Redis.from_url(url) as queue:
-            sent = [json.loads(entry[b"e"])["id"] for _, entry in queue.xrange(f"memlane:lane:{GROUP}")]
-    assert sent == [event["id"] for event in waiting]
+            return [json.loads(entry[b"e"])["id"] for _, entry in queue.xrange(f"memlane:lane:{GROUP}")]
+
+
+def test_what_a_killed_opencode_captured_is_kept(opencode: OpenCode, tmp_path: Path) -> None:
+    """It is killed while the model thinks about what a tool did; the queue server is away, too."""
+    home = tmp_path / "home"
+    home.mkdir()
+    project = project_at(tmp_path / "shop", configuration(opencode.model, plugin=[[PLUGIN, {"group": GROUP}]]))
+    thought = threading.Event()
+    write = calls("write", filePath=str(project / "cart.py"), content="total = 1\n")
+    opencode.model.script("main", write, Reply("The cart is done.", waits_for=thought))
+    spool = home / "spool" / f"{GROUP}.jsonl"
+
+    def waiting() -> list[dict[str, str]]:
+        return [json.loads(line) for line in spool.read_text().splitlines()] if spool.exists() else []
+
+    with absent(tmp_path) as url:
+        environ = {"MEMLANE_HOME": str(home), "MEMLANE_VALKEY_URL": url}
+        with opencode.begin(project, "Write", "the", "cart", options=environ) as running:
+            try:
+                servers.wait_until(lambda: "tool.call" in {event["type"] for event in waiting()}, "the tool's event")
+            finally:
+                running.kill()
+                thought.set()
+    left = waiting()
+    types = [event["type"] for event in left]
+    assert types == ["session.start", "chat.start", "chat.message", "file.write", "tool.call"]
+    assert sent_later(home, tmp_path / "again") == [event["id"] for event in left]
