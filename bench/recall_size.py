@@ -1,10 +1,12 @@
 """What a question that is not cached costs, by how many events the group has; beside an OR over SQLite's FTS5.
 
-    python -m bench.recall_size [--most 1000000]
+    python -m bench.recall_size [--most 1000000] [--dimensions 1024]
 
 Events are made up: words drawn by the law of Zipf from a vocabulary of 50,000, as those of a language are, in sessions
 of 200. Questions of 12 and of 40 words are drawn the same way, without the fifty commonest, which stand for stop words.
-FTS5 is asked as one would ask it for recall: all words joined by OR, ranked by its own bm25(), the best 60 rows.
+With `--dimensions` events and questions have vectors of so many, by chance; what a model takes to make them is not
+measured. FTS5 is asked as one would ask it for recall: all words joined by OR, ranked by its own bm25(), the best 60
+rows.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from memory.ledger import Ledger, migrate
+from memory.ledger import Ledger, embeddings, migrate
 from memory.ledger.schema import events
 from memory.ledger.search import index
 from memory.recall import Question, answer
@@ -31,11 +33,11 @@ SIZES = (1_000, 10_000, 100_000)
 LENGTHS = (12, 40)
 QUESTIONS = 60
 VOCABULARY, STOP = 50_000, 50
-GROUP = "bench"
+GROUP, MODEL = "bench", "by chance"
 _BATCH = 1_000
 
 
-def run(most: int = SIZES[-1]) -> dict[str, Any]:
+def run(most: int = SIZES[-1], dimensions: int = 0) -> dict[str, Any]:
     """Latencies in ms, p50 and p95, by length of question and size; `growth` is the exponent from the smallest size to
     the largest, `times_fts5` FTS5's p95 in ours at the largest, for as long as FTS5 is measured."""
     sizes = [size for size in (*SIZES, 1_000_000) if size <= most]
@@ -49,11 +51,13 @@ def run(most: int = SIZES[-1]) -> dict[str, Any]:
         grown = 0
         for size in sizes:
             _grow(ledger, fts, chance, grown, size)
+            _embed(ledger, chance, grown, size, dimensions)
             grown = size
             for length in LENGTHS:
                 asked = [_words(chance, length, STOP) for _ in range(QUESTIONS)]
                 found[str(length)][str(size)] = {
                     "memlane": _measured(asked, lambda words: answer(ledger, GROUP, Question(words, 1_500))),
+                    **_with_vectors(ledger, chance, asked, dimensions),
                     "fts5": _measured(asked, lambda words: _ask_fts(fts, words)),
                 }
         ledger.close()
@@ -109,6 +113,29 @@ def _grow(ledger: Ledger, fts: sqlite3.Connection, chance: np.random.Generator, 
     fts.commit()
 
 
+def _embed(ledger: Ledger, chance: np.random.Generator, grown: int, size: int, dimensions: int) -> None:
+    for start in range(grown, size if dimensions else grown, _BATCH):
+        seqs = range(start + 1, min(start + _BATCH, size) + 1)
+        with ledger.write() as connection:
+            vectors = {seq: _vector(chance, dimensions) for seq in seqs}
+            embeddings.store(ledger, connection, GROUP, MODEL, vectors)
+
+
+def _with_vectors(
+    ledger: Ledger, chance: np.random.Generator, asked: list[str], dimensions: int
+) -> dict[str, dict[str, float]]:
+    if not dimensions:
+        return {}
+    vector = embeddings.Vector(MODEL, _vector(chance, dimensions))
+    ask = lambda words: answer(ledger, GROUP, Question(words, 1_500), vector=lambda: vector)  # noqa: E731
+    return {"with_vectors": _measured(asked, ask)}
+
+
+def _vector(chance: np.random.Generator, dimensions: int) -> embeddings.Values:
+    values = chance.normal(size=dimensions).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
 def _ask_fts(fts: sqlite3.Connection, words: str) -> object:
     query = " OR ".join(words.split())
     return fts.execute(
@@ -130,4 +157,6 @@ def _measured(asked: list[str], ask: Callable[[str], object]) -> dict[str, float
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.recall_size")
     parser.add_argument("--most", type=int, default=SIZES[-1], help="events of the largest group")
-    print(json.dumps(run(parser.parse_args().most)))
+    parser.add_argument("--dimensions", type=int, default=0, help="of vectors; without, there are none")
+    given = parser.parse_args()
+    print(json.dumps(run(given.most, given.dimensions)))

@@ -1,8 +1,9 @@
 """Vectors of events' texts, made by an embedding model, and the search for the nearest; the same on both databases.
 
-A vector is kept with a signed byte a dimension, by its event. Besides, the signs of all vectors of a group, a bit a
-dimension, are packed in blocks of events: a question compares these with its own, for all events at once, and reads the
-vectors of the few hundred events with which it shares most.
+A vector is kept with a signed byte a dimension, by its event. Once a group has more than a few, it is also kept on
+which side of their middle each one is, a bit a dimension: its *code*. Codes are packed in blocks of events. A question
+compares its own with all of them at once, and reads the vectors of the few hundred events with which it shares most.
+The middle matters: with some models all vectors point nearly the same way, and so would be on the same side of zero.
 Source of the idea: Charikar, "Similarity estimation techniques from rounding algorithms" (2002).
 """
 
@@ -13,18 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, delete, select, text
+from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 
 from memory.ledger.embedding_models import model_of
 from memory.ledger.engine import Ledger
 from memory.ledger.schema import embedding_codes, embedding_models, embeddings
 
-#: Events whose signs are in one row: fewer than of postings, since each is larger, and a row is written as a whole.
+#: Events whose codes are in one row: fewer than of postings, since each is larger, and a row is written as a whole.
 BLOCK = 512
-#: Signs are compared 64 at once.
+#: Dimensions that a code tells of: the first ones. More find hardly more, and take longer to compare.
+BITS = 512
+#: Up to so many vectors of a group all are read, and there are no codes.
+FEW = 256
+#: Codes are compared in words of so many bytes.
 _WORD = 8
-#: Vectors that are read to know how alike any two texts are.
-SAMPLE = 200
 
 type Values = NDArray[np.float32]
 
@@ -58,13 +61,23 @@ def store(ledger: Ledger, connection: Connection, group: str, model: str, vector
     replace = insert.on_conflict_do_update(index_elements=["group_id", "seq"], set_={"data": insert.excluded.data})
     rows = [{"group_id": group, "seq": seq, "data": _bytes(values)} for seq, values in vectors.items()]
     connection.execute(replace, rows)
-    _write_codes(ledger, connection, group, {seq: _signs(values) for seq, values in vectors.items()})
+    pack(ledger, connection, group, vectors)
 
 
 def pack(ledger: Ledger, connection: Connection, group: str, seqs: Collection[int]) -> None:
-    """Pack the signs of the vectors of these events, as far as they have one."""
+    """Pack the codes of the vectors of these events, as far as they have one; of all once there are enough."""
+    middle = _middle(connection, group)
+    if middle is None:
+        column = embeddings.c
+        count = select(func.count()).where(column.group_id == group)
+        if connection.execute(count).scalar_one() <= FEW:
+            return
+        seqs = connection.execute(select(column.seq).where(column.group_id == group)).scalars().all()
+        middle = np.mean(list(_read(connection, group, seqs).values()), axis=0, dtype=np.float32)
+        change = update(embedding_models).where(embedding_models.c.group_id == group)
+        connection.execute(change.values(middle=middle.astype("<f4").tobytes()))
     found = _read(connection, group, seqs)
-    _write_codes(ledger, connection, group, {seq: _signs(values) for seq, values in found.items()})
+    _write_codes(ledger, connection, group, {seq: _code(values, middle) for seq, values in found.items()})
 
 
 def stored(connection: Connection, group: str, seqs: Collection[int]) -> set[int]:
@@ -83,7 +96,7 @@ def forget(ledger: Ledger, connection: Connection, group: str, seqs: Collection[
 
 
 def unpack(connection: Connection, group: str) -> None:
-    """Delete the packed signs of a group; its vectors stay."""
+    """Delete the codes of a group; its vectors stay."""
     connection.execute(delete(embedding_codes).where(embedding_codes.c.group_id == group))
 
 
@@ -96,35 +109,32 @@ def clear(connection: Connection, group: str) -> None:
 def nearest(
     connection: Connection, group: str, vector: Vector, allowed: NDArray[np.bool_], most: int
 ) -> Nearest | None:
-    """The events that are nearest to a vector, as far as signs tell, at most `most`; None where the group has no
+    """The events that are nearest to a vector, as far as codes tell, at most `most`; None where the group has no
     vectors of its model.
 
     Args:
         allowed: which events may be found, by seq.
     """
-    known = model_of(connection, group)
-    if known != (vector.model, len(vector.values)):
+    if model_of(connection, group) != (vector.model, len(vector.values)):
         return None
-    codes = _codes(connection, group, known[1])[: len(allowed)]
-    differing = np.bitwise_count(codes ^ np.frombuffer(_signs(vector.values), "<u8"))
-    # As a product, since summing over so few is slow.
-    distances = differing.astype(np.float32) @ np.ones(codes.shape[1], np.float32)
-    seqs = np.flatnonzero(allowed[: len(codes)])
-    sample = seqs[:: -(-len(seqs) // SAMPLE) or 1]
-    distances = distances[seqs]
-    if len(seqs) > most:
-        seqs = seqs[np.argpartition(distances, most)[:most]]
-    found = _read(connection, group, [int(seq) for seq in np.union1d(seqs, sample)])
+    middle = _middle(connection, group)
+    if middle is None:
+        found = _read(connection, group)
+        found = {seq: values for seq, values in found.items() if seq < len(allowed) and allowed[seq]}
+    else:
+        codes = _codes(connection, group, len(middle))[: len(allowed)]
+        differing = np.bitwise_count(codes ^ np.frombuffer(_code(vector.values, middle), "<u8"))
+        seqs = np.flatnonzero(allowed[: len(codes)])
+        distances = differing.sum(axis=1, dtype=np.uint16)[seqs]
+        if len(seqs) > most:
+            seqs = seqs[np.argpartition(distances, most)[:most]]
+        found = _read(connection, group, seqs.tolist())
     if not found:
         return None
-    cosines = dict(zip(found, np.stack(list(found.values())) @ vector.values, strict=True))
-    kept = [int(seq) for seq in seqs if int(seq) in found]
-    drawn = [cosines[int(seq)] for seq in sample if int(seq) in found]
-    return Nearest(
-        seqs=np.array(kept, np.int64),
-        cosines=np.array([cosines[seq] for seq in kept], np.float32),
-        mean=float(np.mean(drawn)) if drawn else 0.0,
-    )
+    # By einsum: BLAS would start threads for this little, which wait for one another where the machine is busy.
+    cosines = np.einsum("ij,j->i", np.stack(list(found.values())), vector.values)
+    mean = float(cosines.mean()) if middle is None else float(np.einsum("i,i->", middle, vector.values))
+    return Nearest(np.fromiter(found, np.int64, len(found)), cosines.astype(np.float32), mean)
 
 
 def _bytes(values: Values) -> bytes:
@@ -132,22 +142,29 @@ def _bytes(values: Values) -> bytes:
     return rounded
 
 
+def _middle(connection: Connection, group: str) -> Values | None:
+    query = select(embedding_models.c.middle).where(embedding_models.c.group_id == group)
+    data = connection.execute(query).scalar()
+    return None if data is None else np.frombuffer(data, "<f4").astype(np.float32)
+
+
 def _width(dimensions: int) -> int:
-    """Bytes of the signs of a vector."""
-    return -(-dimensions // (8 * _WORD)) * _WORD
+    """Bytes of the code of a vector."""
+    return -(-min(dimensions, BITS) // (8 * _WORD)) * _WORD
 
 
-def _signs(values: Values) -> bytes:
-    packed: bytes = np.packbits(values > 0).tobytes()
+def _code(values: Values, middle: Values) -> bytes:
+    packed: bytes = np.packbits(values[:BITS] > middle[:BITS]).tobytes()
     return packed.ljust(_width(len(values)), b"\0")
 
 
-def _read(connection: Connection, group: str, seqs: Collection[int]) -> dict[int, Values]:
-    """Vectors, of length 1, by seq."""
-    query = text("SELECT seq, data FROM embeddings WHERE group_id = :group AND seq IN :seqs").bindparams(
-        bindparam("seqs", expanding=True)
-    )
-    rows = connection.execute(query, {"group": group, "seqs": list(seqs)}).all()
+def _read(connection: Connection, group: str, seqs: Collection[int] | None = None) -> dict[int, Values]:
+    """Vectors, of length 1, by seq; of all events, or of some."""
+    those = "" if seqs is None else " AND seq IN :seqs"
+    query = text(f"SELECT seq, data FROM embeddings WHERE group_id = :group{those}")
+    if seqs is not None:
+        query = query.bindparams(bindparam("seqs", list(seqs), expanding=True))
+    rows = connection.execute(query, {"group": group}).all()
     if not rows:
         return {}
     values = np.frombuffer(b"".join(row.data for row in rows), np.int8).reshape(len(rows), -1).astype(np.float32)
@@ -156,20 +173,20 @@ def _read(connection: Connection, group: str, seqs: Collection[int]) -> dict[int
 
 
 def _codes(connection: Connection, group: str, dimensions: int) -> NDArray[np.uint64]:
-    """The signs of all vectors of a group, by seq; zeros where there is none."""
-    query = text("SELECT block, data FROM embedding_codes WHERE group_id = :group ORDER BY block")
-    rows = connection.execute(query, {"group": group}).all()
+    """The codes of a group, by seq; zeros where there is none."""
     size = _width(dimensions) * BLOCK
-    packed = bytearray(size * (rows[-1].block + 1) if rows else 0)
-    for block, data in rows:
-        packed[block * size : block * size + len(data)] = data
-    return np.frombuffer(packed, "<u8").reshape(-1, size // BLOCK // _WORD)
+    pieces: list[bytes] = []
+    query = text("SELECT block, data FROM embedding_codes WHERE group_id = :group ORDER BY block")
+    for block, data in connection.execute(query, {"group": group}).all():
+        pieces += [bytes(size)] * (block - len(pieces))
+        pieces.append(data if len(data) == size else data.ljust(size, b"\0"))
+    return np.frombuffer(b"".join(pieces), "<u8").reshape(-1, size // BLOCK // _WORD)
 
 
 def _write_codes(
     ledger: Ledger, connection: Connection, group: str, codes: Mapping[int, bytes], *, grow: bool = True
 ) -> None:
-    """Put signs into their blocks; without `grow` only where there are some."""
+    """Put codes into their blocks; without `grow` only where there are some."""
     blocks: dict[int, list[int]] = {}
     for seq in codes:
         blocks.setdefault(seq // BLOCK, []).append(seq)

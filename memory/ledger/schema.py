@@ -219,7 +219,7 @@ embedding_codes = Table(
     metadata,
     Column("group_id", Text, primary_key=True),
     Column("block", BigInteger, primary_key=True, autoincrement=False, comment="seq // embeddings.BLOCK"),
-    Column("data", LargeBinary, nullable=False, comment="signs of these vectors, a bit a dimension"),
+    Column("data", LargeBinary, nullable=False, comment="on which side of the middle they are, a bit a dimension"),
 )
 
 embedding_models = Table(
@@ -228,4 +228,5 @@ embedding_models = Table(
     Column("group_id", Text, primary_key=True),
     Column("model", Text, nullable=False, comment="whose vectors these are: Settings.embeddings"),
     Column("dimensions", Integer, nullable=False),
+    Column("middle", LargeBinary, comment="mean of the vectors, four bytes a dimension, once there are enough of them"),
 )

@@ -301,8 +301,10 @@ def test_what_is_forgotten_has_no_vector(
     model: ScriptedEmbedder,
     graph_url: str,
     group: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """I expect neither vector nor signs to stay, of an event that had them, and none to be made of one that had not."""
+    monkeypatch.setattr(embeddings, "FEW", 2)
     publish(queue_url, group, TEXT, "a red vehicle", "lunch")
     work(group)
     publish(queue_url, group, "secret noodles")
@@ -324,10 +326,18 @@ def test_what_is_forgotten_has_no_vector(
 
 
 def test_rebuilding_asks_nobody(
-    queue_url: str, ledger: Ledger, worker: None, model: ScriptedEmbedder, group: str
+    queue_url: str,
+    ledger: Ledger,
+    worker: None,
+    model: ScriptedEmbedder,
+    group: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(embeddings, "FEW", 2)
     publish(queue_url, group, TEXT, "lunch", "a red vehicle")
     work(group)
+    with ledger.read() as connection:
+        assert connection.execute(select(func.count()).select_from(embedding_codes)).scalar_one()
     before, asked = ask(group, QUESTION), len(model.asked)
     for name in ("index", "embedding"):
         _begin_again(name, group)
@@ -408,8 +418,8 @@ def test_a_budget_that_is_used_up_pauses_the_stage_until_tomorrow(
 def test_signs_find_the_nearest(ledger: Ledger) -> None:
     """Given 3,000 vectors, I expect those of the highest cosine to be among the few that are looked at."""
     chance = np.random.default_rng(8)
-    # In clusters, as texts are, and with what all texts of a model have in common.
-    middles = chance.normal(0, 1, (60, 256)) + 0.5
+    # In clusters, as texts are, and with much that all texts of a model have in common.
+    middles = chance.normal(0, 1, (60, 256)) + chance.normal(0, 3, 256)
     made = (middles[chance.integers(0, 60, 3_000)] + chance.normal(0, 1, (3_000, 256))).astype(np.float32)
     made /= np.linalg.norm(made, axis=1, keepdims=True)
     with ledger.write() as connection:

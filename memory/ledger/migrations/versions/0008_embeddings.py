@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("group_id", sa.Text, primary_key=True),
         sa.Column("model", sa.Text, nullable=False),
         sa.Column("dimensions", sa.Integer, nullable=False),
+        sa.Column("middle", sa.LargeBinary),
     )
     if op.get_bind().dialect.name == "postgresql":
         for table in ("embeddings", "embedding_codes"):
