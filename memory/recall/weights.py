@@ -39,6 +39,7 @@ RECENT = 3.0
 RECENT_EVENTS = 20
 
 #: How near an event's vector is to the question's, where there are vectors: 1 for the same direction, 0 for the mean of
-#: the group's events; and how many of the nearest events are looked at.
+#: the group's events; and how many of the nearest events are looked at. Chosen with two small models only, so that a
+#: weak one hardly hurts; larger ones could not be tried.
 SIMILAR = 4.0
 SIMILAR_EVENTS = 300
