@@ -41,6 +41,7 @@ BOUNDS = (
     (("away", "raised"), 0, "most"),
     (("away", "lost"), 0, "most"),
     (("opencode", "hooks", "noting", "p99"), 2.0, "most"),
+    (("opencode", "recall", "cached_waited", "p99"), 10.0, "most"),
     *(
         (("opencode", "states", state, "over_limit_ms"), 0, "most")
         for state in ("up", "absent", "frozen", "refusing", "garbage")
@@ -138,7 +139,13 @@ def tables(found: dict[str, Any]) -> None:
     figures = found["opencode"]["hooks"]["noting"]
     out.print("\n[bold]The plugin in OpenCode[/bold]")
     out.print(f"  what a scripted run takes longer, by the queue server's state: {added}")
+    processor = (f"{state} {row['processor_added_ms']:+,} ms" for state, row in found["opencode"]["states"].items())
+    out.print(f"  the same in processor time: {', '.join(processor)}")
     out.print(f"  hooks: p50 {figures['p50']} ms, p99 {figures['p99']} ms")
+    rows = found["opencode"]["recall"]
+    cached, vain = rows["cached_waited"], rows["without_workers_waited"]
+    out.print(f"  a turn waits for a cached answer: p50 {cached['p50']} ms, p99 {cached['p99']} ms")
+    out.print(f"  for one that doesn't come: p50 {vain['p50']} ms, longest {vain['longest']} ms")
 
 
 def latency(out: Console, title: str, rows: list[tuple[str, dict[str, float]]]) -> None:
