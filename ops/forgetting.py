@@ -97,6 +97,9 @@ def forget_in(
                 "the database's files may still hold deleted text, since others use them: forget anything once more, "
                 "or vacuum the database, when less is going on"
             )
+        # They are void, but would be written into the queue server's log again.
+        for key in client.scan_iter(match=lua.context(outcome.group, "*"), count=1_000):
+            client.unlink(key)
         with suppress(RedisError):
             # Its log holds every command until it is written anew. Where that is under way, it comes by itself.
             client.bgrewriteaof()

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from memory import lua
 from memory.compaction import decide
 from memory.ledger import Ledger
 from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal
@@ -121,10 +122,17 @@ def test_nothing_of_it_is_left_in_the_ledgers_file(memlane: CommandLine, group: 
     def held() -> bool:
         return any(secret.encode() in file.read_bytes() for file in memlane.home.glob("ledger.sqlite3*"))
 
+    def cached() -> bool:
+        with memlane.queue() as queue:
+            return any(True for _ in queue.scan_iter(lua.context(group, "*")))
+
+    assert secret in memlane("recall", secret).out
     assert held()
+    assert cached()
     answer = memlane("forget", "--session", "gone", "--yes", "--json").json
     assert (answer["events"], answer["notes"]) == (1, [])
     assert not held()
+    assert not cached()
 
 
 def test_rebuild(memlane: CommandLine, group: str) -> None:
