@@ -125,7 +125,7 @@ def nearest(
         codes = _codes(connection, group, len(middle))[: len(allowed)]
         differing = np.bitwise_count(codes ^ np.frombuffer(_code(vector.values, middle), "<u8"))
         seqs = np.flatnonzero(allowed[: len(codes)])
-        distances = differing.sum(axis=1, dtype=np.uint16)[seqs]
+        distances = np.einsum("ij->i", differing, dtype=np.uint16)[seqs]
         if len(seqs) > most:
             seqs = seqs[np.argpartition(distances, most)[:most]]
         found = _read(connection, group, seqs.tolist())
