@@ -58,7 +58,7 @@ def transcripts(path: Path) -> list[Transcript]:
         raise TranscriptsNotFound(
             f"no Claude Code transcripts at {path}: name the folder (CLAUDE_CONFIG_DIR/projects), or one .jsonl file"
         )
-    begun = [(_begun(file), str(file), Transcript(file, file.stat().st_size)) for file in found]
+    begun = [(_begun(file), str(file), Transcript(file, _size(file))) for file in found]
     return [transcript for _, _, transcript in sorted(begun, key=lambda one: one[:2])]
 
 
@@ -132,6 +132,14 @@ def _row(raw: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     return Row(found) if isinstance(found, dict) else None
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; of one that is gone again, none: that it can't be read is told when it is read."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _begun(path: Path) -> str:

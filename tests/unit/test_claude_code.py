@@ -205,6 +205,18 @@ def test_rows_that_make_no_sense(tmp_path: Path) -> None:
     assert [event.data["text"] for event in events if event.type == "chat.message"][-1] == "end"
 
 
+def test_what_cannot_be_read_is_named_and_left_out(folder: Path) -> None:
+    """Given a link that leads nowhere, and a folder that is called like a transcript, I expect the others whole."""
+    (folder / "gone.jsonl").symlink_to(folder / "nowhere")
+    (folder / "folder.jsonl").mkdir()
+    skipped: list[str] = []
+    assert read(folder, skipped)
+    assert sorted(skipped) == [
+        "folder.jsonl: can't be read: Is a directory",
+        "gone.jsonl: can't be read: No such file or directory",
+    ]
+
+
 def test_where_transcripts_are(folder: Path, tmp_path: Path) -> None:
     assert transcripts_folder({}) == Path("~/.claude/projects").expanduser()
     assert transcripts_folder({"CLAUDE_CONFIG_DIR": str(tmp_path)}) == folder
