@@ -59,5 +59,5 @@ def test_the_network_fails(networked: Networked, mode: Mode) -> None:
         tell(f"{mode}: {proxy.hurt} connections hurt")
         all_published(publishers)
         took = settle(system, sent, since=over, watch=watch)
-    # Also where wake-ups are waiting, and it is the workers that don't hear of them.
-    assert took < MOST_ASLEEP
+    # Also where wake-ups are waiting, and it is the workers that don't hear of them; one that ended has to start, too.
+    assert took < 2 * MOST_ASLEEP

@@ -98,7 +98,7 @@ def _all_passed(ledger: Ledger) -> bool:
 
 def _all_done(ledger: Ledger, groups: list[str]) -> bool:
     with ledger.read() as connection:
-        for stage in STAGES.values():
+        for stage in (stage for stage in STAGES.values() if stage.on):
             for group in groups:
                 found = books.of_stage(connection, stage.name, group, stage.types)
                 if found.pending or found.interest != found.done + found.dead:

@@ -68,10 +68,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _copy(source: Path, target: Path, many: bool) -> None:
     """As COPY does: of a folder its content, of several files each into the folder."""
-    files = [source] if (ROOT / source).is_file() else [path for path in _files(source) if path.is_relative_to(source)]
-    assert files, f"{source} is not there"
+    files = [source] if (ROOT / source).is_file() else _files(source)
+    files = [file for file in files if not ignored(file)]
+    assert files, f"{source} is not there, or not sent to the builder"
     for file in files:
-        assert not ignored(file), f"{file} is not sent to the builder"
         place = target / file.relative_to(source) if file != source else target / file.name if many else target
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / file, place)
