@@ -32,7 +32,7 @@ def test_it_is_buried_alone(system: Rig, monkeypatch: pytest.MonkeyPatch) -> Non
         events[DEADLY]["data"]["deadly"] = stage
         with Publisher(system.broker.url, source="faults", group=sent.groups[0]) as publisher:
             publisher.publish_many(events)
-    recovered(system, by_record, seconds=60, dead=1)
+    recovered(system, by_record, seconds=120, dead=1)
     recovered(system, by_index, seconds=60)
 
     found = _one_dead_letter(system, by_record, "record")
