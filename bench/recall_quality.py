@@ -1,6 +1,6 @@
 """How well recall finds: questions with known answers, through the whole system.
 
-    python -m bench.recall_quality FOLDER [--database sqlite|postgresql] [--groups NAME,NAME]
+    python -m bench.recall_quality FOLDER [--database sqlite|postgresql] [--groups NAME,NAME] [--postings 2]
 
 FOLDER holds `docs.jsonl` and `queries.jsonl`, or either with `.gz`; one object a line:
 
@@ -12,6 +12,10 @@ Each group is published by the real publisher, goes through the stages `record` 
 real recall, answered by a worker; nothing is cached. Queries are asked by their text, `paths` (files being edited) and
 `timestamp` (nothing later is found). Prints one JSON line: nDCG@10, recall at 5, 10 and 20 and the mean reciprocal rank
 of the first 20 ids, in percent, averaged over queries; the time of a query in ms; by group, nDCG@10.
+
+With `--postings` also what it costs to leave a question's commonest terms out, as recall does in groups so large that
+they have more than `search.MOST_POSTINGS` postings: each query is ranked again with all its terms, and with no more
+postings than so many for each event of its group; 2 is as hard as the limit is for a million events.
 """
 
 from __future__ import annotations
@@ -25,14 +29,15 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from memory.ledger import Ledger, cursors, migrate
+from memory.ledger import Ledger, cursors, migrate, search
+from memory.recall import Question, answer
 from producers import Publisher
 from producers.recall import Recall
 from tests import servers
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="holds docs.jsonl[.gz] and queries.jsonl[.gz]")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--groups", help="only these, separated by commas")
+    parser.add_argument("--postings", type=float, help="rank also with so many postings an event, and with all")
     given = parser.parse_args()
     try:
         docs, queries = by_group(rows(given.folder, "docs")), by_group(rows(given.folder, "queries"))
@@ -67,7 +73,7 @@ def main() -> None:
         groups = [group for group in groups if group in given.groups.split(",")]
     if not groups:
         sys.exit(f"{given.folder}: no group has both documents and queries")
-    print(json.dumps(run(groups, docs, queries, given.database)))
+    print(json.dumps(run(groups, docs, queries, given.database, given.postings)))
 
 
 def run(
@@ -75,9 +81,12 @@ def run(
     docs: Mapping[str, Sequence[Row]],
     queries: Mapping[str, Sequence[Row]],
     database: str = "sqlite",
+    postings: float | None = None,
 ) -> dict[str, Any]:
     """Figures over all queries of these groups: see the module."""
     scores: dict[str, list[dict[str, float]]] = defaultdict(list)
+    every_term: list[dict[str, float]] = []
+    rare_terms: list[dict[str, float]] = []
     times: list[float] = []
     published = taken = 0.0
     with TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
@@ -106,10 +115,14 @@ def run(
                     found, took = ask(memory, query)
                     times.append(took)
                     scores[group].append(score([ids[id] for id in found], query["relevant"]))
+            if postings is not None:
+                most = round(postings * len(ids))
+                every_term += _ranked(ledger, place, queries[group], ids, sys.maxsize)
+                rare_terms += _ranked(ledger, place, queries[group], ids, most)
             print(f"{group}: {len(ids)} documents, {len(queries[group])} queries", file=sys.stderr, flush=True)
     every = [one for of_group in scores.values() for one in of_group]
     times.sort()
-    return {
+    figures: dict[str, Any] = {
         "database": database,
         "queries": len(every),
         **{metric: _percent(one[metric] for one in every) for metric in METRICS},
@@ -119,6 +132,11 @@ def run(
         "events_per_second": round(published / taken),
         "groups": {group: _percent(one["nDCG@10"] for one in of_group) for group, of_group in scores.items()},
     }
+    if postings is not None:
+        all_of_them, limited = (_percent(one["nDCG@10"] for one in found) for found in (every_term, rare_terms))
+        figures["terms"] = {"postings": postings, "all nDCG@10": all_of_them, "limited nDCG@10": limited}
+        figures["terms"]["lost"] = round(all_of_them - limited, 2)
+    return figures
 
 
 def rows(folder: Path, name: str) -> list[Row]:
@@ -176,7 +194,7 @@ def publish(queue: str, group: str, docs: Sequence[Row]) -> dict[str, str]:
 
 def ask(memory: Recall, query: Row) -> tuple[list[str], float]:
     """Ids of what is recalled, best first, and the ms it took."""
-    until = round(_time(query["timestamp"]).timestamp() * 1000) if "timestamp" in query else None
+    until = _until(query)
     began = time.perf_counter()
     found = memory.ask(query["text"], paths=query.get("paths", ()), until=until, tokens=TOKENS, deadline=60)
     took = (time.perf_counter() - began) * 1000
@@ -192,6 +210,34 @@ def score(ranked: Sequence[str], relevant: Sequence[str]) -> dict[str, float]:
     found["MRR"] = next((1 / (place + 1) for place, hit in enumerate(hits) if hit), 0.0)
     found["nDCG@10"] = sum(1 / math.log2(place + 2) for place, hit in enumerate(hits[:10]) if hit) / ideal
     return found
+
+
+def _ranked(
+    ledger: Ledger, group: str, queries: Sequence[Row], ids: Mapping[str, str], most: int
+) -> list[dict[str, float]]:
+    """The score of each query, ranked in this process with at most so many postings."""
+    scores = []
+    with _most_postings(most):
+        for query in queries:
+            asked = Question(query["text"], TOKENS, paths=tuple(query.get("paths", ())), until=_until(query))
+            found = answer(ledger, group, asked).items
+            scores.append(score([ids[item.match.id] for item in found][:TOP], query["relevant"]))
+    return scores
+
+
+@contextmanager
+def _most_postings(most: int) -> Iterator[None]:
+    """Have recall read no more than so many postings for a question, however few events there are."""
+    before = search.MOST_POSTINGS, search.SMALL
+    search.MOST_POSTINGS, search.SMALL = most, 0
+    try:
+        yield
+    finally:
+        search.MOST_POSTINGS, search.SMALL = before
+
+
+def _until(query: Row) -> int | None:
+    return round(_time(query["timestamp"]).timestamp() * 1000) if "timestamp" in query else None
 
 
 def _indexed(ledger: Ledger, group: str) -> int:
