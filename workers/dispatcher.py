@@ -19,6 +19,7 @@ from memory.ledger import LedgerUnavailable
 from memory.settings import settings
 from workers import resources
 from workers.app import app
+from workers.forks import no_fork
 from workers.sweep import sweep
 from workers.wake import NoRoom, wake
 
@@ -65,7 +66,8 @@ class Dispatcher(bootsteps.StartStopStep):
             try:
                 if time.monotonic() - swept > settings().sweep_seconds:
                     swept = time.monotonic()
-                    sweep()
+                    with no_fork():
+                        sweep()
                 self._answer(resources.valkey())
             except (RedisError, LedgerUnavailable, OperationalError, NoRoom) as error:
                 log.warning("dispatcher waits seconds=%s: %s", PAUSE_SECONDS, error)
@@ -80,13 +82,14 @@ class Dispatcher(bootsteps.StartStopStep):
         now = time.monotonic()
         wait = min([WAIT_SECONDS, *(due - now for due in self._due.values())])
         rung = client.brpop([lua.BELL], timeout=max(wait, 0.001))
-        if rung:
-            self._ring(rung[1].decode("utf-8", "replace"))
-        now = time.monotonic()
-        for group in [group for group, due in self._due.items() if due <= now]:
-            del self._due[group]
-            self._woken[group] = now
-            wake("record", group)
+        with no_fork():
+            if rung:
+                self._ring(rung[1].decode("utf-8", "replace"))
+            now = time.monotonic()
+            for group in [group for group, due in self._due.items() if due <= now]:
+                del self._due[group]
+                self._woken[group] = now
+                wake("record", group)
         if len(self._woken) > 10_000:
             self._woken = {group: at for group, at in self._woken.items() if at > now - BATCHING_SECONDS}
 

@@ -43,9 +43,10 @@ def one_a_process[T](make: Callable[[], T]) -> Callable[[], T]:
     return get
 
 
-def close() -> None:
-    """Close what this process has opened. It is opened anew when it is next used."""
-    for key in [key for key in _opened if key[0] == os.getpid()]:
+def close(*makers: Callable[[], Any]) -> None:
+    """Close what this process has opened, or what was opened by these. It is opened anew when it is next used."""
+    makes = {maker.__wrapped__ for maker in makers}  # type: ignore[attr-defined]
+    for key in [key for key in _opened if key[0] == os.getpid() and (not makers or key[1] in makes)]:
         _end(_opened.pop(key))
 
 
