@@ -8,7 +8,7 @@ import secrets
 from memory import lua
 from memory.cache import Glob
 from ops import clients
-from producers.recall import NoAnswer
+from producers.client import NoAnswer
 from workers.app import app
 
 

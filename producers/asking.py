@@ -13,19 +13,11 @@ import math
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, Self
-
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
-from redis.retry import Retry
+from typing import Any
 
 from memory import lua
 from memory.privacy import redact
-from producers.address import checked, queue_url, without_password
-from producers.group import group_of
-from producers.publisher import QueueUnavailable
-from producers.recall import NoAnswer
+from producers.client import Client
 
 #: After this long without an answer the bell is rung again, s: a ring may be lost, and so may a worker.
 AGAIN_SECONDS = 5.0
@@ -35,7 +27,7 @@ class ToolFailed(Exception):
     """A worker could not answer; the message says what is wrong with the question, or with the worker."""
 
 
-class Asker:
+class Asker(Client):
     """Asks a group's workers what tools show."""
 
     def __init__(
@@ -57,16 +49,8 @@ class Asker:
         Raises:
             producers.address.QueueUnknown: no URL is given and none is found, or it can't be understood.
         """
-        self._url = checked(url or queue_url())
-        self.group = group or group_of()
-        self.address = without_password(self._url)
+        super().__init__(url, group, timeout, AGAIN_SECONDS)
         self._session, self._project = session, project
-        self._client = redis.Redis.from_url(
-            self._url,
-            socket_timeout=timeout + AGAIN_SECONDS,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1, (ConnectionError,)),
-        )
 
     def ask(
         self, tool: str, args: Mapping[str, Any] | None = None, *, session: str | None = None, deadline: float = 10.0
@@ -83,7 +67,7 @@ class Asker:
             `text`, Markdown for an agent, and `data`, the same as docs/history.md describes it.
 
         Raises:
-            NoAnswer, ToolFailed, QueueUnavailable
+            producers.client.NoAnswer, ToolFailed, producers.QueueUnavailable
         """
         question = redact(
             {
@@ -95,34 +79,16 @@ class Asker:
             }
         )
         raw = json.dumps(question, ensure_ascii=False).encode("utf-8", "replace")
-        try:
+        with self._reached():
             return self._ask(raw, deadline)
-        except RedisError as error:
-            reason = str(error) or type(error).__name__
-            raise QueueUnavailable(f"the queue server at {self.address} can't be used: {reason}") from error
-
-    def close(self) -> None:
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _ask(self, question: bytes, deadline: float) -> dict[str, Any]:
         id, end = secrets.token_hex(16), time.monotonic() + deadline
-        reply = lua.reply(id)
         while True:
             left = end - time.monotonic()
-            if left <= 0:
-                raise NoAnswer(
-                    "no worker answered in time: `memlane status` shows whether one serves recall, "
-                    "`memlane doctor` says what is wrong"
-                )
-            lua.run(self._client, "ask", [lua.ask(id), lua.BELL], [id, question, math.ceil(left)])
-            found = self._client.blmove(reply, reply, min(AGAIN_SECONDS, left), "LEFT", "LEFT")
-            if found:
+            if left > 0:
+                lua.run(self._client, "ask", [lua.ask(id), lua.BELL], [id, question, math.ceil(left)])
+            if found := self._reply(id, left):
                 answer: dict[str, Any] = json.loads(found)
                 if "error" in answer:
                     raise ToolFailed(answer["error"])

@@ -7,18 +7,11 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any, Self
-
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
-from redis.retry import Retry
+from typing import Any
 
 from memory import lua
 from memory.privacy import redact
-from producers.address import checked, queue_url, without_password
-from producers.group import group_of
-from producers.publisher import QueueUnavailable
+from producers.client import Client
 
 #: After this many ms without an answer, another worker may try.
 FILLING_MS = 5_000
@@ -26,15 +19,11 @@ FILLING_MS = 5_000
 WAIT_SECONDS = 1.0
 
 
-class NoAnswer(Exception):
-    """Nobody answered within the deadline; the message says what to look at."""
-
-
 class RecallFailed(Exception):
     """A worker tried to answer and could not; the message says why."""
 
 
-class Recall:
+class Recall(Client):
     """Asks a group's memory."""
 
     def __init__(self, url: str | None = None, *, group: str | None = None, timeout: float = 2.0) -> None:
@@ -47,15 +36,7 @@ class Recall:
         Raises:
             producers.address.QueueUnknown: no URL is given and none is found, or it can't be understood.
         """
-        self._url = checked(url or queue_url())
-        self.group = group or group_of()
-        self.address = without_password(self._url)
-        self._client = redis.Redis.from_url(
-            self._url,
-            socket_timeout=timeout + WAIT_SECONDS,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1, (ConnectionError,)),
-        )
+        super().__init__(url, group, timeout, WAIT_SECONDS)
 
     def ask(
         self,
@@ -92,24 +73,12 @@ class Recall:
             until`), `graph` ("asked", "away" or "none"), and `cache`: "hit" or "miss".
 
         Raises:
-            NoAnswer, RecallFailed, QueueUnavailable
+            producers.client.NoAnswer, RecallFailed, producers.QueueUnavailable
         """
-        try:
+        with self._reached():
             limits = {"session": session, "agent": agent, "since": since, "until": until, "as_of": as_of}
             question = encode(self.group, text, paths, tokens, kinds=kinds, explain=explain, **limits)
             return self._ask(question, time.monotonic() + deadline)
-        except RedisError as error:
-            reason = str(error) or type(error).__name__
-            raise QueueUnavailable(f"the queue server at {self.address} can't be used: {reason}") from error
-
-    def close(self) -> None:
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _ask(self, question: bytes, end: float) -> dict[str, Any]:
         id = secrets.token_hex(16)
@@ -119,16 +88,7 @@ class Recall:
             if kind == b"hit":
                 return _answer(json.loads(value), "miss" if asked else "hit")
             asked = asked or int(now)
-            left = end - time.monotonic()
-            if left <= 0:
-                raise NoAnswer(
-                    "no worker answered in time: `memlane status` shows whether one serves recall, "
-                    "`memlane doctor` says what is wrong"
-                )
-            reply = lua.reply(value.decode())
-            # Rotating the list of one onto itself leaves the answer there for the others who wait.
-            found = self._client.blmove(reply, reply, min(WAIT_SECONDS, left), "LEFT", "LEFT")
-            if found:
+            if found := self._reply(value.decode(), end - time.monotonic()):
                 answer: dict[str, Any] = json.loads(found)
                 if "error" in answer:
                     raise RecallFailed(answer["error"])

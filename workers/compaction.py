@@ -58,7 +58,7 @@ class Compaction(Follower):
             events = read(connection, group, start, head, self.types, limit)
         upto = self._work(group, events, head, token)
         with ledger.write() as connection:
-            _claim(connection, group, token, start)
+            cursors.claim(connection, self.name, group, token, start)
             if upto < events.upto:
                 events = read(connection, group, start, upto, self.types, limit)
             cursors.advance(connection, self.name, group, upto, events.count)
@@ -204,11 +204,6 @@ def _changed(connection: Connection, group: str, session: str, before: Checkpoin
 def _events(connection: Connection, group: str, session: str, before: Checkpoint | None, upto: int) -> Slice:
     """Events of a session behind a checkpoint."""
     return of_session(connection, group, session, before.last_seq if before else 0, upto, types=_KNOWN)
-
-
-def _claim(connection: Connection, group: str, token: int, start: int) -> None:
-    if cursors.claim(connection, Compaction.name, group, token).seq != start:
-        raise cursors.Fenced(f"stage {Compaction.name} of group {group} was moved by another worker")
 
 
 @resources.one_a_process

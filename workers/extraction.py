@@ -60,8 +60,7 @@ class Extraction(Follower):
                 upto = run.upto
             self._enrich(group, run, known, token)
         with ledger.write() as connection:
-            if cursors.claim(connection, self.name, group, token).seq != start:
-                raise cursors.Fenced(f"stage {self.name} of group {group} was moved by another worker")
+            cursors.claim(connection, self.name, group, token, start)
             if upto < events.upto:
                 events = read(connection, group, start, upto, self.types, limit)
             cursors.advance(connection, self.name, group, upto, events.count)

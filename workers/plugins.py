@@ -56,8 +56,7 @@ class Plugins(Follower):
             # Behind the last one may come some that were forgotten.
             upto = dealt if events.seqs and dealt < events.seqs[-1] else events.upto
         with ledger.write() as connection:
-            if cursors.claim(connection, self.name, group, token).seq != start:
-                raise cursors.Fenced(f"stage {self.name} of group {group} was moved by another worker")
+            cursors.claim(connection, self.name, group, token, start)
             cursors.advance(connection, self.name, group, upto, upto - start)
         wake_followers(self.name, group, ())
         return upto < head

@@ -145,8 +145,7 @@ class Follower(Stage):
             self.undo(group, events.forgotten)
         try:
             with ledger.write() as connection:
-                if cursors.claim(connection, self.name, group, token).seq != start:
-                    raise cursors.Fenced(f"stage {self.name} of group {group} was moved by another worker")
+                cursors.claim(connection, self.name, group, token, start)
                 # Who forgets waits for this transaction, or this one sees it.
                 if gone := forgotten_since(connection, group, events):
                     self.undo(group, gone)

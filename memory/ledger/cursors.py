@@ -41,11 +41,14 @@ def take_token(ledger: Ledger, stage: str, group: str) -> int:
     return token
 
 
-def claim(connection: Connection, stage: str, group: str, token: int) -> Cursor:
+def claim(connection: Connection, stage: str, group: str, token: int, start: int | None = None) -> Cursor:
     """Lock the cursor for the rest of the transaction.
 
+    Args:
+        start: seq at which the caller has found the cursor before, and from which it has worked.
+
     Raises:
-        Fenced: a newer token was taken.
+        Fenced: a newer token was taken, or the cursor was moved since.
     """
     cursor = stage_cursors.c
     row = connection.execute(
@@ -56,6 +59,8 @@ def claim(connection: Connection, stage: str, group: str, token: int) -> Cursor:
     ).one_or_none()
     if row is None:
         raise Fenced(f"stage {stage} of group {group} was taken over by another worker")
+    if start is not None and row.seq != start:
+        raise Fenced(f"stage {stage} of group {group} was moved from {start} to {row.seq}")
     return Cursor(row.seq, row.stream_id, row.generation)
 
 

@@ -21,8 +21,9 @@ from memory import lua
 from memory.cache import CHUNK, Cache, Glob, GlobInvalid
 from memory.ledger.schema import search_blocks
 from memory.settings import settings
+from producers.client import NoAnswer
 from producers.publisher import Publisher, QueueUnavailable
-from producers.recall import NoAnswer, Recall, RecallFailed
+from producers.recall import Recall, RecallFailed
 from tests import servers
 from tests.workers_here import workers_here
 

@@ -18,8 +18,8 @@ import redis
 from memory import lua
 from producers import Publisher
 from producers.asking import Asker, ToolFailed
+from producers.client import NoAnswer
 from producers.publisher import QueueUnavailable
-from producers.recall import NoAnswer
 from tests import servers
 from tests.workers_here import workers_here
 from workers.questions import ToolFailed as WorkerFailed
@@ -138,11 +138,11 @@ def test_secrets_are_not_put_into_the_queue_server(queue: redis.Redis, asker: As
 
 
 def test_a_lost_ring_is_rung_again(
-    queue: redis.Redis, asker: Asker, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    queue: redis.Redis, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a ring is popped by a dispatcher that dies, I expect the asker to ring again, under the same id."""
     monkeypatch.setattr("producers.asking.AGAIN_SECONDS", 0.2)
-    with pytest.raises(NoAnswer):
+    with Asker(environ["MEMLANE_VALKEY_URL"], group=GROUP) as asker, pytest.raises(NoAnswer):
         asker.ask("help", deadline=0.7)
     rings = queue.lrange(lua.BELL, 0, -1)
     assert len(rings) >= 3
