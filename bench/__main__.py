@@ -44,7 +44,7 @@ BOUNDS = (
     (("opencode", "recall", "cached_waited", "p99"), 10.0, "most"),
     *(
         (("opencode", "states", state, "over_limit_ms"), 0, "most")
-        for state in ("up", "absent", "frozen", "refusing", "garbage")
+        for state in ("up", "no_workers", "absent", "frozen", "refusing", "garbage")
     ),
 )
 

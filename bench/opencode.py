@@ -1,6 +1,6 @@
-"""What the plugin costs in OpenCode: how long a scripted `opencode run` takes without it, with it, and with a queue
-server that is away, frozen, refuses, or answers garbage; how long each hook takes, and how long what memory holds is
-waited for at the start of a chat, measured inside OpenCode.
+"""What the plugin costs in OpenCode: how long a scripted `opencode run` takes without it and with it, where all is up,
+where no workers are, and with a queue server that is away, frozen, refuses, or answers garbage; how long each hook
+takes, and how long what memory holds is waited for at the start of a chat, measured inside OpenCode.
 
 The model is scripted, so that all runs do the same: three tools are called, or with hooks measured, sixty. A state's
 runs take turns with those without the plugin, so that what the machine does meanwhile strikes both.
@@ -57,7 +57,8 @@ def run(pairs: int = PAIRS) -> dict[str, Any]:
         opencode.prepare()
         bench = _Bench(opencode, folder, pairs)
         bench.run(None)  # OpenCode makes its database
-        states = {state: bench.compare(state, server) for state, server in {"up": _up, **STATES}.items()}
+        servers_of = {"up": _up, "no_workers": _queue, **STATES}
+        states = {state: bench.compare(state, server) for state, server in servers_of.items()}
         return {"states": states, "hooks": bench.hooks(), "recall": bench.recall()}
 
 
@@ -108,7 +109,7 @@ class _Bench:
     def hooks(self) -> dict[str, Any]:
         """Durations of the hooks in a session with many tool calls; waiting for what memory holds on its own."""
         timings = self._folder / "timings.jsonl"
-        with _up(self._folder / "hooks") as url:
+        with _queue(self._folder / "hooks") as url:
             self.run(url, _long_session, MEMLANE_OPENCODE_TIMINGS=str(timings))
         rows = [row for row in _rows(timings) if "hook" in row]
         noting = [row["ms"] for row in rows if row["hook"] != WAITING]
@@ -119,7 +120,7 @@ class _Bench:
         """How long it takes from the user's message to a cached answer, while OpenCode prepares its request; how long
         that request then still waits for it; and how long for an answer that doesn't come: there is no worker."""
         folder = self._folder / "recall"
-        with _up(folder) as url, redis.Redis.from_url(url) as queue:
+        with _queue(folder) as url, redis.Redis.from_url(url) as queue:
             question = "What is known of the limiter's clock?"
             cache = Cache(queue, GROUP)
             answer = json.dumps({"context": "x" * ANSWER_BYTES, "started": cache.now()})
@@ -216,9 +217,19 @@ def _long_session(project: Path) -> list[Reply]:
 
 
 @contextmanager
-def _up(folder: Path) -> Iterator[str]:
+def _queue(folder: Path) -> Iterator[str]:
     with servers.queue_server(folder) as url:
         yield url
+
+
+@contextmanager
+def _up(folder: Path) -> Iterator[str]:
+    """A queue server, and workers that record, index and answer."""
+    with _queue(folder) as url:
+        environ = {"MEMLANE_HOME": str(folder), "MEMLANE_VALKEY_URL": url, "MEMLANE_DATADOG": "false"}
+        environ |= {"MEMLANE_DATABASE_URL": f"sqlite:///{folder / 'ledger.sqlite3'}"}
+        with servers.worker(environ, "record,index,cache,recall", folder / "worker.log", processes=2):
+            yield url
 
 
 if __name__ == "__main__":
