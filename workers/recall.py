@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 CATCH_UP_SECONDS = 0.25
 #: The same of what a tool shows: an agent asks for that itself, and seldom.
 TOOL_CATCH_UP_SECONDS = 1.0
-#: How long an answer is cached that was made without vectors, since their model did not answer.
-AWAY_TTL_SECONDS = 10
+#: How long an answer is cached that was made without vectors, since their model did not answer, or without events that
+#: were still on their way to the full text.
+PARTIAL_TTL_SECONDS = 10
 
 
 class AnswerFailed(Exception):
@@ -57,7 +58,7 @@ def reply(id: str) -> None:
     try:
         question = read(asked, settings().recall_tokens)
         vector = _vector(asked["group"], question.text)
-        _catch_up(client, asked["group"], cache.now())
+        whole = _catch_up(client, asked["group"], cache.now())
         started = cache.now()
         found = answer(
             resources.ledger(), asked["group"], question, resources.facts(), vector.vector if vector else None
@@ -76,8 +77,8 @@ def reply(id: str) -> None:
     text = json.dumps({**found.as_json(), "started": started}, ensure_ascii=False)
     # That nothing is known depends on no path, so nothing would drop it once something is.
     seconds = settings().cache_ttl_seconds if found.context else 0
-    if found.embeddings == "away":
-        seconds = min(seconds, AWAY_TTL_SECONDS)
+    if found.embeddings == "away" or not whole:
+        seconds = min(seconds, PARTIAL_TTL_SECONDS)
     cache.fill(id, digest, text, found.paths, started, seconds)
     cache.prune()
     if vector:
@@ -94,9 +95,9 @@ def _vector(group: str, text: str) -> Asked | None:
     return Asked(group, text)
 
 
-def _catch_up(client: redis.Redis, group: str, now: int, seconds: float = CATCH_UP_SECONDS) -> None:
+def _catch_up(client: redis.Redis, group: str, now: int, seconds: float = CATCH_UP_SECONDS) -> bool:
     """Wait a little until what was published before `now` (server time, µs) can be found: who tells something and then
-    asks expects to find it."""
+    asks expects to find it. Returns whether all of it can."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         waiting = client.xrange(lua.lane(group), count=1)
@@ -104,5 +105,6 @@ def _catch_up(client: redis.Redis, group: str, now: int, seconds: float = CATCH_
             with resources.ledger().read() as connection:
                 recorded = cursors.position(connection, "record", group)
                 if cursors.position(connection, "index", group) >= recorded:
-                    return
+                    return True
         time.sleep(0.005)
+    return False

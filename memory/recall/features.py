@@ -5,7 +5,7 @@ Everything is computed for all events at once, by numpy, from the postings of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,9 @@ def features(
         parts["recent"] = _recent(connection, group, known, question.session)
     if (of_question := vector()) is not None:
         parts["similar"] = _similar(connection, group, known, allowed, of_question)
-    parts["agent"] = _agent(connection, group, known, question.text) * (sum(parts.values()) > 0)
+    theirs = _agent(connection, group, known, question.text)
+    # Who is asked for all that somebody has done is given that, newest first.
+    parts["agent"] = theirs if _only_names(question.text, words) else theirs * (sum(parts.values()) > 0)
     return {name: part for name, part in parts.items() if part.any()}
 
 
@@ -124,6 +126,11 @@ def _agent(connection: Connection, group: str, known: Events, text: str) -> Figu
     theirs = named(connection, group, known, named_in(text)) > 0.99
     share = np.count_nonzero(theirs) / max(known.events, 1)
     return np.float32(weights.AGENT * (1 - share)) * theirs
+
+
+def _only_names(text: str, words: Collection[str]) -> bool:
+    """Whether a question asks for nothing but somebody."""
+    return set(words) <= set(question_words(" ".join(named_in(text))))
 
 
 def _similar(connection: Connection, group: str, known: Events, allowed: NDArray[np.bool_], vector: Vector) -> Figures:

@@ -26,6 +26,7 @@ from producers.publisher import Publisher, QueueUnavailable
 from producers.recall import Recall, RecallFailed
 from tests import servers
 from tests.workers_here import workers_here
+from workers.recall import PARTIAL_TTL_SECONDS
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "globs.json").read_text("utf-8"))
 GROUP = "shop"
@@ -575,3 +576,15 @@ def test_the_answers_life_is_that_of_the_settings(
     lives: Sequence[int] = [queue.ttl(key) for key in queue.scan_iter(lua.context(GROUP, "*"))]
     assert len(lives) == 1
     assert 0 < lives[0] <= settings().cache_ttl_seconds
+
+
+def test_an_answer_made_while_events_were_on_their_way_lives_shortly(
+    queue: redis.Redis, recall: Recall, publisher: Publisher, worker: None
+) -> None:
+    remember(publisher, "cart")
+    publisher.publish({"type": "chat.message", "session": "late", "data": {"role": "user", "text": "a cart, too"}})
+    with answering(queue):
+        recall.ask("cart")
+
+    (life,) = [queue.ttl(key) for key in queue.scan_iter(lua.context(GROUP, "*"))]
+    assert 0 < life <= PARTIAL_TTL_SECONDS

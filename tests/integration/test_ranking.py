@@ -79,6 +79,22 @@ def test_who_is_named_comes_first(ledger: Ledger) -> None:
     assert all("agent" not in item.features for item in ask(ledger, "who could build a lake?", explain=True).items)
 
 
+def test_what_somebody_did(ledger: Ledger) -> None:
+    """Given a question that asks for nothing but an agent, I expect all of its events, newest first, before those that
+    only mention it; with another word in it, those that hold the word."""
+    remember(
+        ledger,
+        [
+            said("I painted a lake", agent="Caroline"),
+            said("Caroline paints well", "s2", agent="Melanie Ann"),
+            said("she sells it", "s3", agent="Caroline"),
+        ],
+    )
+    assert found(ledger, "What did Caroline do?") == ["e3", "e1", "e2"]
+    assert found(ledger, "What did Caroline sell?")[0] == "e3"
+    assert "e3" not in found(ledger, "What did Caroline paint?")
+
+
 def test_the_file_being_edited(ledger: Ledger) -> None:
     """Given commits with like messages, I expect the one first that touched the question's path, then its neighbours in
     the same folder."""
