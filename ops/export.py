@@ -7,17 +7,16 @@ import os
 import sys
 import tempfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
 from memory.events import MAX_EVENT_BYTES, Event, EventInvalid, json_object, parse, redacted
 from memory.ledger import Ledger, books, cursors
-from memory.ledger.log import groups_of, pages
-from ops.imports import CHUNK, Imported, Sending
+from memory.ledger.log import pages
+from ops.imports import Imported, Sending
 
 #: Events that are read at once: each may have 256 KiB.
 AT_ONCE = 200
@@ -44,25 +43,14 @@ class Exported:
     skipped: list[str] = field(default_factory=list)
 
 
-@dataclass
-class ImportedLines(Imported):
-    """What was published of a file, and how many events of it the ledger had before, by the group they are in."""
-
-    known: Counter[str] = field(default_factory=Counter)
-    #: Whether each line was an event.
-    whole: bool = True
-
-    def as_json(self) -> dict[str, Any]:
-        return {**super().as_json(), "known": dict(sorted(self.known.items()))}
-
-
 def export(
     ledger: Ledger, group: str, path: Path | None, progress: Callable[[int, int], object] = lambda done, total: None
 ) -> Exported:
     """Write all events of a group that are in the ledger now.
 
     Args:
-        path: a file, gzipped where its name ends in .gz; it is there once it is whole. None: stdout.
+        path: a file, gzipped where its name ends in .gz; it is there once it is whole. Or a pipe or device, which is
+            written into. None: stdout.
         progress: told the seq that was written, and the last one.
 
     Raises:
@@ -90,30 +78,56 @@ def export(
 
 @contextmanager
 def _written(path: Path | None) -> Iterator[IO[bytes]]:
-    if path is None:
+    """What events are written into. A file is there once it is whole, in the place of the one before, also behind a
+    link; a device or a pipe is written into as it is."""
+    if path is None or is_stdout(path):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream, _packed(stream, path) as file:
+                yield file
+            return
+        with _replaced(path.resolve()) as whole, _packed(whole, path) as file:
+            yield file
+    except OSError as error:
+        raise ExportUnwritable(f"{path} can't be written: {error.strerror or error}") from None
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether this names what stdout is, such as /dev/stdout."""
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    return False
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes this place once it is whole. Only its owner may read it, as the ledger."""
     temporary = None
     try:
-        # Only its owner may read it, as the ledger.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = file.name
-            if path.suffix == ".gz":
-                # Without name and time: the same events make the same bytes.
-                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                    yield cast("IO[bytes]", packed)
-            else:
-                yield file
+            yield cast("IO[bytes]", file)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         temporary = None
-    except OSError as error:
-        raise ExportUnwritable(f"{path} can't be written: {error.strerror or error}") from None
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def _packed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """What packs into the file, if its name says so."""
+    if path.suffix != ".gz":
+        yield file
+        return
+    # Without name and time: the same events make the same bytes.
+    with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        yield cast("IO[bytes]", packed)
 
 
 def import_lines(
@@ -121,7 +135,7 @@ def import_lines(
     ledger: Ledger,
     group: str | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
-) -> ImportedLines:
+) -> Imported:
     """Publish the events of an export, as they are, but for secrets. Those that the ledger has are left out.
 
     Args:
@@ -130,39 +144,20 @@ def import_lines(
 
     Raises:
         NotAnExport
-        QueueUnavailable, QueueFull, QueueUnknown, LedgerUnavailable: import again; what was published is known then.
+        QueueUnknown: no queue server is known.
+        ImportStopped: import again; what was published is known then.
     """
-    result = ImportedLines(str(path))
-    with Sending(result, "import") as sending:
-        chunk: list[tuple[Event, bytes]] = []
-
-        def send() -> None:
-            with ledger.read() as connection:
-                known = groups_of(connection, [event.id for event, _ in chunk])
-            result.known.update(known.values())
-            for event, raw in chunk:
-                if event.id not in known:
-                    sending.add(event, raw)
-            chunk.clear()
-
+    result = Imported(str(path))
+    whole = 0
+    with Sending(result, "import", ledger, only_new=True) as sending:
         for where, event_or_error in _events(path, group, progress):
             if isinstance(event_or_error, str):
                 result.skipped.append(f"{where}: {event_or_error}")
-                result.whole = False
-                if len(result.skipped) == FOREIGN_LINES and not (chunk or result.types or result.known):
+                if len(result.skipped) == FOREIGN_LINES and not whole:
                     raise NotAnExport(f"{path} is no export of Memlane's: {result.skipped[0]}")
                 continue
-            chunk.append((event_or_error, event_or_error.encode()))
-            if len(chunk) >= CHUNK:
-                send()
-        if chunk:
-            send()
-    for name, count in sorted(result.known.items()):
-        other = group and name != group
-        result.notes.append(
-            f"{count:,} of these events are in group {name} already"
-            + (f", and stay there: an event is in one group, so they are not in {group}" if other else "; nothing new")
-        )
+            whole += 1
+            sending.add(event_or_error, event_or_error.encode())
     return result
 
 

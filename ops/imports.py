@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from memory.events import Event, EventInvalid, create_encoded
+from memory.ledger import Ledger, LedgerUnavailable
+from memory.ledger.log import groups_of
 from producers import Publisher, claude_code, git_log, opencode_db
 from producers.claude_code_rows import SOURCE as CLAUDE_CODE
 from producers.group import group_of
-from producers.publisher import QueueFull
+from producers.publisher import QueueFull, QueueUnavailable
 
 #: Events published in one round trip, and how long it may take, s.
 CHUNK = 500
@@ -24,14 +26,29 @@ FULL_SECONDS, FULL_PAUSE = 120.0, 0.5
 type Progress = Callable[[int, int | None], None]
 
 
+class ImportStopped(Exception):
+    """It did not come to its end; the message says why, and how much went in before."""
+
+
+class NothingToImport(Exception):
+    """There is nothing in it of what was to be read; the message says what was expected."""
+
+
 @dataclass
 class Imported:
-    """What was published, by type, into which groups; and what no event could be made of, and why."""
+    """What was published, by type, into which groups; what of it the ledger had before; and what no event could be made
+    of, and why."""
 
     source: str
     types: Counter[str] = field(default_factory=Counter)
     groups: set[str] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
+    #: Events that the ledger did not have before; None where it could not be asked.
+    new: int | None = None
+    #: Those that it had, by the group they are in; None where it could not be asked.
+    known: Counter[str] | None = None
+    #: Those of them that are in another group than they were meant for, by the group they are in and the one meant.
+    elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: list[str] = field(default_factory=list)
     #: What the operator should know of the source.
     notes: list[str] = field(default_factory=list)
@@ -44,6 +61,8 @@ class Imported:
             "sessions": len(self.sessions),
             "published": self.types.total(),
             "types": dict(sorted(self.types.items())),
+            "new": self.new,
+            "known": None if self.known is None else dict(sorted(self.known.items())),
             "skipped": self.skipped,
             "notes": self.notes,
         }
@@ -52,21 +71,49 @@ class Imported:
 class Sending:
     """Publishes what an importer reads, in chunks, in its order, without the spool: it can be read again."""
 
-    def __init__(self, result: Imported, source: str) -> None:
-        self._result = result
+    def __init__(self, result: Imported, source: str, ledger: Ledger | None, *, only_new: bool = False) -> None:
+        """
+        Args:
+            ledger: asked what of it is known; None where it can't be asked.
+            only_new: leave out what the ledger has. Else that is published, too, and becomes a duplicate: whether the
+                ledger is the one that it goes to is not known here.
+        """
+        self._result, self._ledger, self._only_new = result, ledger, only_new
         self._chunk: list[tuple[Event, bytes]] = []
         # Each event names its group.
         self._publisher = Publisher(source=source, group="none", spool=False, deadline=DEADLINE_SECONDS)
+        if ledger:
+            result.new, result.known = 0, Counter()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """
+        Raises:
+            ImportStopped: see there.
+        """
         try:
             if kind is None:
                 self._send()
+        except (KeyboardInterrupt, QueueUnavailable, QueueFull, LedgerUnavailable) as stopped:
+            raise self._stopped(stopped) from stopped
         finally:
             self._publisher.close()
+        if isinstance(error, KeyboardInterrupt | QueueUnavailable | QueueFull | LedgerUnavailable):
+            raise self._stopped(error) from error
+        for (held, wanted), count in sorted(self._result.elsewhere.items()):
+            self._result.notes.append(
+                f"{count:,} of these events are in group {held} already, and stay there: an event is in one group, "
+                f"so they are not in {wanted}"
+            )
+
+    def _stopped(self, error: BaseException) -> ImportStopped:
+        why = str(error) if isinstance(error, Exception) else "the import was interrupted"
+        return ImportStopped(
+            f"{why}; {self._result.types.total():,} events went in before that: run the same command again, "
+            "what went in changes nothing then"
+        )
 
     def create(self, fields: dict[str, Any], what: str) -> None:
         """Publish the event that these fields make. `what` names it, if it can't be one."""
@@ -81,13 +128,14 @@ class Sending:
         """Publish an event, given with its JSON.
 
         Raises:
-            QueueUnavailable, QueueFull: import again later; what was published before changes nothing.
+            QueueUnavailable, QueueFull, LedgerUnavailable: `__exit__` makes ImportStopped of it.
         """
         self._chunk.append((event, raw))
         if len(self._chunk) >= CHUNK:
             self._send()
 
     def _send(self) -> None:
+        self._look_up()
         end = time.monotonic() + FULL_SECONDS
         while self._chunk:
             try:
@@ -105,9 +153,37 @@ class Sending:
                 self._result.sessions.add(event.session)
         self._chunk.clear()
 
+    def _look_up(self) -> None:
+        """Count what of the chunk the ledger has, and leave it out if need be."""
+        if self._ledger is None or not self._chunk:
+            return
+        try:
+            with self._ledger.read() as connection:
+                groups = groups_of(connection, [event.id for event, _ in self._chunk])
+        except LedgerUnavailable:
+            if self._only_new:
+                raise
+            self._result.new = self._result.known = self._ledger = None
+            self._result.elsewhere.clear()
+            return
+        assert self._result.new is not None
+        assert self._result.known is not None
+        self._result.new += len(self._chunk) - len(groups)
+        self._result.known.update(groups.values())
+        self._result.elsewhere.update(
+            (groups[event.id], event.group)
+            for event, _ in self._chunk
+            if groups.get(event.id, event.group) != event.group
+        )
+        if self._only_new:
+            self._chunk = [(event, raw) for event, raw in self._chunk if event.id not in groups]
+
 
 def import_opencode(
-    path: Path | None = None, group: str | None = None, progress: Progress = lambda done, total: None
+    path: Path | None = None,
+    group: str | None = None,
+    progress: Progress = lambda done, total: None,
+    ledger: Ledger | None = None,
 ) -> Imported:
     """Publish all events of an OpenCode database, which is only read.
 
@@ -115,10 +191,12 @@ def import_opencode(
         path: of the database; default: where OpenCode keeps it.
         group: for all events; default: that of each session's folder.
         progress: told how many messages were read, and how many there are.
+        ledger: asked which of them are known already.
 
     Raises:
         OpenCodeDatabaseError: it is not there, or not OpenCode's.
-        QueueUnavailable, QueueFull, QueueUnknown: import again later; what was published before changes nothing.
+        QueueUnknown: no queue server is known.
+        ImportStopped: import again later; what was published before changes nothing.
     """
     path = path or opencode_db.database_path()
     total = opencode_db.count(path)
@@ -129,7 +207,7 @@ def import_opencode(
         on_skipped=lambda row: result.skipped.append(str(row)),
         on_progress=lambda done: progress(done, total),
     )
-    with Sending(result, "opencode") as sending:
+    with Sending(result, "opencode", ledger) as sending:
         for event in found:
             sending.add(event, event.encode())
     return result
@@ -140,6 +218,7 @@ def import_git(
     chosen: git_log.Range,
     group: str | None = None,
     progress: Progress = lambda done, total: None,
+    ledger: Ledger | None = None,
 ) -> Imported:
     """Publish the commits of a git repository, parents before children.
 
@@ -147,10 +226,11 @@ def import_git(
         path: a folder of the repository, or a bare one.
         group: for all commits; default: the repository's.
         progress: told how many commits were read, and how many there are.
+        ledger: asked which of them are known already.
 
     Raises:
         GitFailed: git can't read it.
-        QueueUnavailable, QueueFull, QueueUnknown: as `import_opencode`.
+        QueueUnknown, ImportStopped: as `import_opencode`.
     """
     repository = git_log.Repository.at(path.expanduser().absolute())
     total = git_log.count(repository, chosen)
@@ -159,7 +239,7 @@ def import_git(
         result.notes.append("the clone is shallow: older commits are missing; `git fetch --unshallow` gets them")
     name = group or repository.group
     commits = git_log.read_commits(repository, chosen, group=name, on_skipped=result.skipped.append)
-    with Sending(result, git_log.SOURCE) as sending:
+    with Sending(result, git_log.SOURCE, ledger) as sending:
         for done, fields in enumerate(commits, 1):
             sending.create(fields, f"commit {fields['data']['sha']}")
             progress(done, total)
@@ -167,7 +247,10 @@ def import_git(
 
 
 def import_claude_code(
-    path: Path | None = None, group: str | None = None, progress: Progress = lambda done, total: None
+    path: Path | None = None,
+    group: str | None = None,
+    progress: Progress = lambda done, total: None,
+    ledger: Ledger | None = None,
 ) -> Imported:
     """Publish what Claude Code's transcripts tell; they are only read.
 
@@ -175,10 +258,12 @@ def import_claude_code(
         path: a folder of transcripts, or one of them; default: where Claude Code keeps them.
         group: for all events; default: that of the folder in which each session began.
         progress: told how many bytes were read, and how many there are.
+        ledger: asked which of them are known already.
 
     Raises:
         TranscriptsNotFound: there are none.
-        QueueUnavailable, QueueFull, QueueUnknown: as `import_opencode`.
+        NothingToImport: nothing in them is a transcript's row.
+        QueueUnknown, ImportStopped: as `import_opencode`.
     """
     path = path or claude_code.transcripts_folder()
     files = claude_code.transcripts(path)
@@ -190,7 +275,12 @@ def import_claude_code(
         on_skipped=result.skipped.append,
         on_progress=lambda done: progress(done, total),
     )
-    with Sending(result, CLAUDE_CODE) as sending:
+    with Sending(result, CLAUDE_CODE, ledger) as sending:
         for fields, where in found:
             sending.create(fields, where)
+    if result.skipped and not result.types:
+        raise NothingToImport(
+            f"{path} holds nothing of a transcript of Claude Code's, which are files such as "
+            f"~/.claude/projects/-home-dev-shop/SESSION.jsonl, one JSON object a line; {result.skipped[0]}"
+        )
     return result

@@ -21,7 +21,7 @@ EXAMPLES = examples(
 def command(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", show_default="stdout", help="A file; gzipped if its name ends in .gz."),
+        typer.Option("--output", "-o", show_default="stdout", help="A file or pipe; gzipped if its name ends in .gz."),
     ] = None,
     group: Group = None,
     as_json: Json = False,
@@ -31,9 +31,10 @@ def command(
     What was forgotten is not in it, nor are dead letters that never were events. Exits 1 if an event can't be written.
     """
     from ops import clients
-    from ops.export import export
+    from ops.export import export, is_stdout
 
-    if as_json and output is None:
+    to_stdout = output is None or is_stdout(output)
+    if as_json and to_stdout:
         raise typer.BadParameter("--json says what was written, so the events need a file: add --output FILE")
     name = group_or_default(group)
     with clients.ledger() as ledger, progress("exporting") as bar:
@@ -44,7 +45,7 @@ def command(
     if as_json:
         answer = {"group": name, "file": str(output), "events": done.events, "forgotten": done.forgotten}
         print_json({**answer, "bytes": done.bytes, "skipped": done.skipped})
-    elif output is not None:
+    elif not to_stdout:
         left = f"; {done.forgotten:,} are forgotten, and not in it" if done.forgotten else ""
         typer.echo(f"wrote {counted(done.events, 'event')} of {name} to {output}{left}")
     if done.skipped:

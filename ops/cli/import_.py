@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
 if TYPE_CHECKING:
+    from memory.ledger import Ledger
     from ops.imports import Imported, Progress
 
 app = typer.Typer(help="Import what was before, or an export.", no_args_is_help=True)
@@ -49,7 +51,8 @@ def opencode(
     # Skipped rows are told at the end, not while the bar is drawn.
     logging.getLogger("producers.opencode_db").addHandler(logging.NullHandler())
     name = checked_group(group)
-    _run(lambda told: import_opencode(path, name, told), as_json)
+    with _ledger() as ledger:
+        _run(lambda told: import_opencode(path, name, told, ledger), as_json)
 
 
 @app.command(
@@ -78,7 +81,8 @@ def claude_code(
     from ops.imports import import_claude_code
 
     name = checked_group(group)
-    _run(lambda told: import_claude_code(path, name, told), as_json)
+    with _ledger() as ledger:
+        _run(lambda told: import_claude_code(path, name, told, ledger), as_json)
 
 
 @app.command(
@@ -110,7 +114,8 @@ def git(
 
     name = checked_group(group)
     chosen = Range(branch, moment(since, "--since"), limit)
-    _run(lambda told: import_git(repository, chosen, name, told), as_json)
+    with _ledger() as ledger:
+        _run(lambda told: import_git(repository, chosen, name, told, ledger), as_json)
 
 
 @app.command(
@@ -140,6 +145,20 @@ def jsonl(
         raise typer.Exit(1)
 
 
+@contextmanager
+def _ledger() -> Iterator[Ledger | None]:
+    """The ledger, to see what is known before; None where this machine has none, or it can't be used now."""
+    from memory.ledger import LedgerUnavailable
+    from ops import clients
+
+    with ExitStack() as stack:
+        try:
+            ledger = stack.enter_context(clients.ledger())
+        except (clients.LedgerNotReady, LedgerUnavailable):
+            ledger = None
+        yield ledger
+
+
 def _run(importing: Callable[[Progress], Imported], as_json: bool) -> Imported:
     """Import with a progress bar, and tell what was done."""
     with progress("importing") as bar:
@@ -154,9 +173,15 @@ def _run(importing: Callable[[Progress], Imported], as_json: bool) -> Imported:
         say(f"skipped {plain(line)}")
     if len(result.skipped) > MOST_TOLD:
         say(f"skipped {len(result.skipped):,} in all; --json names each")
-    groups = ", ".join(sorted(result.groups)) or "no group"
-    sessions = f" of {counted(len(result.sessions), 'session')}" if result.sessions else ""
-    typer.echo(f"published {counted(result.types.total(), 'event')}{sessions} into {groups}")
+    typer.echo(f"published {_published(result)}")
     for type, count in result.types.most_common():
         typer.echo(f"  {count:6,}  {type}")
     return result
+
+
+def _published(result: Imported) -> str:
+    """`28 events of 2 sessions into shop: 8 new, 20 known before`, as far as it is known."""
+    into = f" into {', '.join(sorted(result.groups))}" if result.groups else ""
+    sessions = f" of {counted(len(result.sessions), 'session')}" if result.sessions else ""
+    before = f": {result.new:,} new, {result.known.total():,} known before" if result.known else ""
+    return f"{counted(result.types.total(), 'event')}{sessions}{into}{before}"

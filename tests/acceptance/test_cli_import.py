@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
+from memory import lua
 from producers.git_log import id_of
 from tests.acceptance.command import PATIENCE, CommandLine, lines
 from tests.git_repositories import commit, git, repository
+from tests.opencode_databases import LIMITER, recorded, renamed
 from tests.servers import wait_until
 
 TRANSCRIPTS = Path(__file__).parents[1] / "recordings" / "claude-code"
+
+
+def transcript_row(group: str, folder: Path, number: int) -> dict[str, Any]:
+    """What a user said, as a row of a transcript of Claude Code's."""
+    return {
+        "type": "user",
+        "uuid": f"{group}-{number}",
+        "sessionId": f"ses_{group}",
+        "cwd": str(folder),
+        "timestamp": "2026-11-21T10:00:00Z",
+        "message": {"role": "user", "content": "count in UTC"},
+    }
 
 
 def test_history_of_a_repository(memlane: CommandLine, group: str, tmp_path: Path) -> None:
@@ -30,8 +47,11 @@ def test_history_of_a_repository(memlane: CommandLine, group: str, tmp_path: Pat
     commit(shop, "Fix the cart", {"src/cart.py": "2"})
     answer = memlane("import", "git", str(shop), "--limit", "2", "--json").json
     assert (answer["published"], answer["source"], answer["sessions"]) == (2, str(shop), 0)
+    assert (answer["new"], answer["known"]) == (1, {group: 1})
     books = memlane.books(group)
     assert (books.recorded, books.duplicates) == (3, 2)
+    said = memlane("import", "git", str(shop))
+    assert said.out.startswith(f"published 3 events into {group}: 0 new, 3 known before\n")
 
 
 def test_group_is_the_repositorys(memlane: CommandLine, tmp_path: Path) -> None:
@@ -63,16 +83,56 @@ def test_transcripts_twice(memlane: CommandLine, group: str, tmp_path: Path) -> 
     wait_until(lambda: memlane.books(group).recorded == 29, "the events and a checkpoint", PATIENCE)
     answer = memlane(*arguments, "--json").json
     assert (answer["published"], answer["sessions"], answer["skipped"]) == (28, 2, [])
+    assert (answer["new"], answer["known"], answer["notes"]) == (0, {group: 28}, [])
     books = memlane.books(group)
     assert (books.recorded, books.duplicates) == (29, 28)
     (item, *_) = memlane("recall", "which test of the cart failed with two tabs?", "--json").json["items"]
     assert "test_two_tabs" in item["text"]
+    # An event is in one group.
+    other = memlane("import", "claude-code", str(TRANSCRIPTS), "--group", f"{group}-other")
+    assert other.out.startswith(f"published 28 events of 2 sessions into {group}-other: 0 new, 28 known before\n")
+    assert f"28 of these events are in group {group} already, and stay there" in other.err
     memlane("import", "claude-code", str(tmp_path / "gone")).failed("no Claude Code transcripts", "CLAUDE_CONFIG_DIR")
 
 
 def test_lines_that_are_no_rows_are_named(memlane: CommandLine, group: str, tmp_path: Path) -> None:
-    (tmp_path / "s.jsonl").write_text("broken\n" * 30)
+    (tmp_path / "s.jsonl").write_bytes(b"broken\n" * 30 + lines(transcript_row(group, tmp_path, 1)))
     said = memlane("import", "claude-code", str(tmp_path / "s.jsonl"), "--group", group)
     assert said.code == 0
     assert said.err.startswith("memlane: skipped s.jsonl line 1: no JSON object\n")
     assert said.err.endswith("memlane: skipped 30 in all; --json names each\n")
+
+    (tmp_path / "some.py").write_text("import os\n" * 30)
+    said = memlane("import", "claude-code", str(tmp_path / "some.py"), "--group", group)
+    said.failed("some.py", "one JSON object a line", "line 1: no JSON object")
+
+
+def test_an_opencode_database_into_two_groups(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    database = str(renamed(recorded("single-session", tmp_path), LIMITER, f"ses_{group}"))
+    first = memlane("import", "opencode", database, "--group", group, "--json").json
+    assert (first["new"], first["known"]) == (first["published"], {})
+    count = first["published"]
+    wait_until(lambda: memlane.books(group).recorded == count + 1, "the events and a checkpoint", PATIENCE)
+    second = memlane("import", "opencode", database, "--group", f"{group}-b", "--json").json
+    assert (second["published"], second["new"], second["known"]) == (count, 0, {group: count})
+    assert f"so they are not in {group}-b" in second["notes"][0]
+
+    # Where there is no ledger to be asked, nothing is claimed.
+    url = f"sqlite:///{tmp_path / 'none.sqlite3'}"
+    third = memlane("import", "opencode", database, "--group", group, "--json", MEMLANE_DATABASE_URL=url).json
+    assert (third["published"], third["new"], third["known"]) == (count, None, None)
+
+
+def test_an_import_that_is_stopped_says_how_much_went_in(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    """If an import is interrupted, I expect it to say how many events went in, and that it can be run again."""
+    history = tmp_path / "x.jsonl"
+    history.write_bytes(lines(*(transcript_row(group, tmp_path, n) for n in range(15_000))))
+    with memlane.begun("import", "claude-code", str(history), "--group", group, stderr=subprocess.PIPE) as importing:
+        with memlane.queue() as queue:
+            wait_until(lambda: bool(queue.exists(lua.lane(group))), "the first events", PATIENCE)
+        importing.send_signal(signal.SIGINT)
+        _, err = importing.communicate(timeout=PATIENCE)
+    assert importing.returncode == 1, err
+    assert b"memlane: the import was interrupted; " in err
+    assert b"run the same command again" in err
+    assert b" 0 events went in" not in err

@@ -44,7 +44,7 @@ def test_export_and_import(memlane: CommandLine, group: str, tmp_path: Path) -> 
     # An id is in one group: what is told must not be taken for a copy.
     said = memlane("import", "jsonl", "x.jsonl", "--group", f"{group}-copy")
     assert said.code == 0
-    assert said.out == "published 0 events into no group\n"
+    assert said.out == f"published 0 events: 0 new, {COUNT} known before\n"
     assert f"{COUNT} of these events are in group {group} already, and stay there" in said.err
     other = written.out.replace(f'"id":"{group}', f'"id":"{group}x')
     (tmp_path / "y.jsonl").write_text(other + "torn")
@@ -55,6 +55,8 @@ def test_export_and_import(memlane: CommandLine, group: str, tmp_path: Path) -> 
     assert memlane.books(f"{group}-copy").recorded == COUNT
 
     assert memlane("export", "--json").code == 2
+    assert memlane("export", "--json", "-o", "/dev/stdout").code == 2
+    assert memlane("export", "-o", "/dev/stdout").out == written.out
     memlane("import", "jsonl", "gone.jsonl").failed("gone.jsonl can't be read")
 
 

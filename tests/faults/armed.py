@@ -109,9 +109,7 @@ stage: Any = _stage
 cursors.take_token = _around(
     cursors.take_token, _nowhere, lambda _ledger, stage, group: f"after take_token {stage} {group}"
 )
-cursors.claim = _around(
-    cursors.claim, lambda _connection, stage, group, *_: f"before claim {stage} {group}", _nowhere
-)
+cursors.claim = _around(cursors.claim, lambda _connection, stage, group, *_: f"before claim {stage} {group}", _nowhere)
 cursors.advance = _around(
     cursors.advance, _nowhere, lambda _connection, stage, group, *_: f"in transaction {stage} {group}"
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 from memory import lua
 from memory.events import MAX_EVENT_BYTES
-from ops.export import ExportUnwritable, ImportedLines, NotAnExport, export, import_lines
+from ops.export import ExportUnwritable, NotAnExport, export, import_lines
+from ops.imports import Imported
 from producers import Publisher
 from tests import servers
 from tests.conftest import System
@@ -21,6 +24,9 @@ from tests.workers_here import workers_here
 from workers import resources
 from workers.stage import drain
 from workers.stages import STAGES
+
+#: Seconds that something may take.
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def publish(group: str, found: list[dict[str, Any]]) -> None:
     record(group)
 
 
-def imported(path: Path, group: str | None = None) -> ImportedLines:
+def imported(path: Path, group: str | None = None) -> Imported:
     return import_lines(path, resources.ledger(), group)
 
 
@@ -105,8 +111,7 @@ def test_there_and_back(here: System, group: str, tmp_path: Path, name: str, pos
         assert second.read_bytes() == first.read_bytes()
 
         again = imported(second)
-        assert (again.types.total(), again.known) == (0, {group: 711})
-        assert again.notes == [f"711 of these events are in group {group} already; nothing new"]
+        assert (again.types.total(), again.new, again.known, again.notes) == (0, 0, {group: 711}, [])
 
 
 def test_into_another_group(here: System, group: str, tmp_path: Path) -> None:
@@ -144,9 +149,10 @@ def test_torn_and_foreign_files(here: System, group: str, tmp_path: Path) -> Non
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
     result = imported(path)
-    assert 0 < sum(result.known.values()) < 300
+    assert result.known is not None
+    assert 0 < result.known.total() < 300
     (torn,) = result.skipped
-    assert torn.startswith(f"line {sum(result.known.values()) + 1}: the file is torn here")
+    assert torn.startswith(f"line {result.known.total() + 1}: the file is torn here")
 
     (tmp_path / "foreign.csv").write_text("a,b,c\n" * 1_000)
     with pytest.raises(NotAnExport, match="no export of Memlane's: line 1"):
@@ -185,3 +191,36 @@ def test_file_is_whole_or_not_there(here: System, group: str, tmp_path: Path) ->
         export(resources.ledger(), group, path, stop)
     assert path.read_text() == "before"
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".x")] == []
+
+
+def test_a_link_stays_and_its_target_is_replaced(here: System, group: str, tmp_path: Path) -> None:
+    publish(group, project(group, 3))
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "x.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(target)
+    for _ in range(2):  # the target is not there yet, then it is
+        export(resources.ledger(), group, link)
+        assert link.is_symlink()
+        assert len(target.read_bytes().splitlines()) == 3
+        target.write_text("before")
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.gz"])
+def test_a_pipe_is_written_into(here: System, group: str, tmp_path: Path, name: str) -> None:
+    publish(group, project(group, 300))
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        assert export(resources.ledger(), group, pipe).events == 300
+        found = read.result(PATIENCE)
+    assert len((gzip.decompress(found) if name.endswith(".gz") else found).splitlines()) == 300
+    assert pipe.is_fifo()
+
+    # One whose reader leaves.
+    with ThreadPoolExecutor(1) as reader:
+        left = reader.submit(lambda: pipe.open("rb").close())
+        with pytest.raises(ExportUnwritable, match="Broken pipe"):
+            export(resources.ledger(), group, pipe, lambda at, of: left.result(PATIENCE))
+    assert pipe.is_fifo()
