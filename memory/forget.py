@@ -27,14 +27,16 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 from memory import lua
 from memory.cache import Cache, Glob
 from memory.extraction import replay
+from memory.graph.facts import episode_uuid
 from memory.graph.kinds import TYPES
 from memory.ledger import checkpoints, cursors, dead, embeddings, extractions, search, sessions
 from memory.ledger.engine import Ledger
-from memory.ledger.log import emptied, forgotten_ids, pages
+from memory.ledger.log import emptied, events_at, forgotten_ids, ids_of, pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
 
 if TYPE_CHECKING:
     from memory.events import Event
+    from memory.graph.forgetting import Remaining
     from memory.graph.writer import GraphWriter
 
 #: Events that one transaction empties.
@@ -215,10 +217,22 @@ def _asked(data: str) -> set[str]:
     return set(_WORD.findall(str(found.get("request")).lower()))
 
 
-def remaining(ledger: Ledger, group: str) -> Iterator[Sequence[Event]]:
-    """All events of a group that the graph may tell of, in order, in batches."""
-    for found in pages(ledger, group, TYPES):
-        yield found.events
+def remaining(ledger: Ledger, group: str) -> Remaining:
+    """How the graph is told again by a group's other events: see there."""
+    with ledger.read() as connection:
+        # Taken before the graph is looked at: what is behind this may be in the writing.
+        written = cursors.position(connection, "episodes", group)
+
+    def found(episodes: Collection[str]) -> Iterator[Sequence[Event]]:
+        with ledger.read() as connection:
+            seqs = [seq for seq, id in ids_of(connection, group, TYPES, written) if episode_uuid(id) in episodes]
+        for start in range(0, len(seqs), CHUNK):
+            with ledger.read() as connection:
+                yield events_at(connection, group, seqs[start : start + CHUNK])
+        for page in pages(ledger, group, TYPES, after=written):
+            yield page.events
+
+    return found
 
 
 def _found(ledger: Ledger, group: str, chosen: Chosen) -> Iterator[list[int]]:

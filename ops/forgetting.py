@@ -103,6 +103,6 @@ def forget_in(
         with suppress(RedisError):
             # Its log holds every command until it is written anew. Where that is under way, it comes by itself.
             client.bgrewriteaof()
-        graph.rewrite_log()
+        graph.rewrite_log(outcome.group)
     finally:
         graph.close()

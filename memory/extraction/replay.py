@@ -15,7 +15,7 @@ from memory.ledger.log import ids_between, read
 if TYPE_CHECKING:
     from memory.graph.writer import GraphWriter
 
-_UNSAY = "UNWIND $uuids AS uuid MATCH (:Entity)-[f:RELATES_TO {uuid: uuid}]->(:Entity) DELETE f"
+_UNSAY = "UNWIND $uuids AS uuid MATCH ()-[f:RELATES_TO {uuid: uuid}]->() DELETE f"
 _UNMENTION = """
 MATCH (e:Episodic)-[m:MENTIONS]->(n:Entity) WHERE e.uuid IN $episodes AND n.uuid IN $uuids DELETE m
 """

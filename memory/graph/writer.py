@@ -27,7 +27,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, R
 from redis.retry import Retry
 
 from memory.graph.facts import Memory, mention_uuid, remember
-from memory.graph.forgetting import Removed, forget
+from memory.graph.forgetting import Remaining, Removed, forget
 from memory.graph.kinds import Flat
 
 if TYPE_CHECKING:
@@ -143,18 +143,26 @@ class GraphWriter:
         self.tell(group, memories.values())
         return len(memories)
 
-    def forget(self, group: str, ids: Collection[str], remaining: Iterable[Sequence[Event]]) -> Removed:
-        """Take what events said out of the graph: see `memory.graph.forgetting`. May be repeated.
+    def forget(
+        self,
+        group: str,
+        ids: Collection[str],
+        remaining: Remaining,
+        progress: Callable[[int], object] = lambda events: None,
+    ) -> Removed:
+        """Take what events said out of the graph: see `memory.graph.forgetting`. May be repeated; what was done before
+        an error stays done.
 
         Args:
             ids: of the events.
-            remaining: the group's other events, in order; read only if something is taken out.
+            remaining: finds the group's other events: see there.
+            progress: told how many events were taken out just now.
 
         Raises:
             GraphUnavailable, GraphRefused
         """
         with self._reached():
-            return forget(self, group, ids, remaining) if self.exists(group) else Removed(0, 0, 0)
+            return forget(self, group, ids, remaining, progress) if self.exists(group) else Removed(0, 0, 0)
 
     def drop(self, group: str) -> None:
         """Delete a group's graph, whole.
@@ -163,7 +171,7 @@ class GraphWriter:
             GraphUnavailable
         """
         with self._reached():
-            self._connection().unlink(group)
+            self._connection().unlink(group, _telemetry(group))
         self._indexed.pop(group, None)
 
     def exists(self, group: str) -> bool:
@@ -189,8 +197,11 @@ class GraphWriter:
                 found: list[list[Any]] = graph.query(_cypher(query, parameters or {}).decode()).result_set
             return found
 
-    def tell(self, group: str, memories: Iterable[Memory]) -> None:
+    def tell(self, group: str, memories: Iterable[Memory], *, episodes: bool = True) -> None:
         """Write what events say, or a part of it.
+
+        Args:
+            episodes: with the episodes and their mentions; else only entities and facts.
 
         Raises:
             GraphUnavailable, GraphRefused
@@ -198,14 +209,21 @@ class GraphWriter:
         with self._reached():
             self._ensure_indices(group)
             now = _iso(datetime.now(UTC))
-            for kind, query, rows in _queries(memories):
+            for kind, query, rows in _queries(memories, episodes=episodes):
                 for some in _slices(rows):
                     self._query(group, kind, query, {"rows": some, "group": group, "now": now})
 
-    def rewrite_log(self) -> None:
-        """Have the server write its log anew, without what was deleted; it does so by itself, later, where it can't."""
-        with suppress(ResponseError), self._reached():
-            self._connection().bgrewriteaof()
+    def rewrite_log(self, group: str) -> None:
+        """Have the server write its log anew, without what was deleted in a group, and without the queries that it may
+        have noted; it does so by itself, later, where it can't.
+
+        Raises:
+            GraphUnavailable
+        """
+        with self._reached():
+            self._connection().unlink(_telemetry(group))
+            with suppress(ResponseError):
+                self._connection().bgrewriteaof()
 
     def close(self) -> None:
         """Let go of the connections; writing again makes new ones."""
@@ -290,13 +308,21 @@ def _literal(value: object) -> str:
     return "null" if value is None else repr(value)
 
 
-def _queries(memories: Iterable[Memory]) -> Iterator[tuple[str, str, list[Row]]]:
+def _telemetry(group: str) -> str:
+    """Stream in which FalkorDB notes the last queries of a graph, with all that they hold, unless it was started with
+    `CMD_INFO no`."""
+    return f"telemetry{{{group}}}"
+
+
+def _queries(memories: Iterable[Memory], *, episodes: bool) -> Iterator[tuple[str, str, list[Row]]]:
     """What is written of a batch, in this order: what kind of thing, the query, its rows."""
     memories = list(memories)
     for label, rounds in _entities(memories).items():
         for entities in rounds:
             yield f"{label} entities", ENTITIES % label, list(entities.values())
     yield "facts", FACTS, _facts(memories)
+    if not episodes:
+        return
     yield "episodes", EPISODES, [_episode(memory) for memory in memories]
     yield (
         "mentions",

@@ -160,14 +160,20 @@ def read(connection: Connection, group: str, after: int, upto: int, types: Colle
 
 
 def pages(
-    ledger: Ledger, group: str, types: Collection[str] | None = None, *, upto: int | None = None, limit: int = 500
+    ledger: Ledger,
+    group: str,
+    types: Collection[str] | None = None,
+    *,
+    after: int = 0,
+    upto: int | None = None,
+    limit: int = 500,
 ) -> Iterator[Slice]:
     """All events of a group, as `read`, a transaction for each `limit` of them: none is held open for long.
 
     Args:
+        after: the seq behind which to begin.
         upto: the last seq that is read; default: the last one there is now.
     """
-    after = 0
     with ledger.read() as connection:
         head = cursors.position(connection, "record", group) if upto is None else upto
     while after < head:
@@ -194,6 +200,24 @@ def forgotten_ids(connection: Connection, group: str) -> list[str]:
     """Ids of all events of a group whose content was forgotten."""
     query = select(events.c.id).where(events.c.group_id == group, events.c.forgotten.is_not(None))
     return list(connection.execute(query).scalars())
+
+
+def ids_of(connection: Connection, group: str, types: Collection[str], upto: int) -> Iterator[tuple[int, str]]:
+    """Seqs and ids of all events of a group with `seq <= upto` whose type is in `types`, in order, without those that
+    were forgotten."""
+    query = select(events.c.seq, events.c.id).where(
+        events.c.group_id == group,
+        events.c.seq <= upto,
+        events.c.type.in_(sorted(types)),
+        events.c.forgotten.is_(None),
+    )
+    return ((row.seq, row.id) for row in connection.execute(query.order_by(events.c.seq)))
+
+
+def events_at(connection: Connection, group: str, seqs: Collection[int]) -> list[Event]:
+    """The events of these seqs, in order, without those that were forgotten."""
+    query = select(events).where(events.c.group_id == group, events.c.seq.in_(seqs), events.c.forgotten.is_(None))
+    return [_event(row) for row in connection.execute(query.order_by(events.c.seq))]
 
 
 def ids_between(connection: Connection, group: str, first: int, last: int, types: Collection[str]) -> list[str]:

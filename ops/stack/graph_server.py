@@ -56,7 +56,8 @@ def program(home: Path, socket: Path) -> Program:
                 "save": "",
             }
         )
-        + f"loadmodule {bundled('falkordb.so')} TIMEOUT_DEFAULT {QUERY_TIMEOUT_MS}\n",
+        # CMD_INFO would note the last queries, with what events say, in a stream that stays.
+        + f"loadmodule {bundled('falkordb.so')} TIMEOUT_DEFAULT {QUERY_TIMEOUT_MS} CMD_INFO no\n",
     )
     return Program(
         name="falkordb",
