@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.options import Group, group_or_default, progress
+from ops.cli.options import Group, group_or_default, progress, stored_glob
 from ops.cli.output import Json, examples, print_json
 from ops.text import counted
 
@@ -17,7 +17,7 @@ EXAMPLES = examples(
 
 
 def command(
-    glob: Annotated[str, typer.Argument(help="Pattern of paths, as in .gitignore.")],
+    glob: Annotated[str, typer.Argument(help="Pattern of paths, as in .gitignore: src/*, cart.py, '**/*.ts'.")],
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a worker.")] = 30.0,
     group: Group = None,
     as_json: Json = False,
@@ -29,6 +29,7 @@ def command(
     from ops.invalidation import invalidate
 
     name = group_or_default(group)
+    glob = stored_glob(glob)
     with progress("waiting for a worker"):
         dropped = invalidate(name, glob, deadline)
     if as_json:

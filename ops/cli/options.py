@@ -79,6 +79,40 @@ def stored_path(path: Path) -> str:
     return normal_path(Path.cwd().joinpath(path).as_posix(), project_root().as_posix())
 
 
+def stored_glob(glob: str) -> str:
+    """A pattern of paths as the user gave it, as it is held against stored paths. One that says where it begins, by
+    `./`, `../` or as an absolute path of this project, is seen from the working folder, as paths are; any other is
+    below the project's root, as in a .gitignore there."""
+    root = project_root().as_posix()
+    if not (glob.startswith(("./", "../", f"{root}/")) or glob in (".", "..", root)):
+        return glob
+    stored = stored_path(Path(glob))
+    if stored == ".":
+        return "**"
+    folder = "/" if glob.endswith("/") else ""
+    # Without a slash it would match in any folder.
+    return (stored if "/" in stored else f"/{stored}") + folder
+
+
+def not_empty(given: list[str] | str | None, option: str) -> None:
+    """
+    Raises:
+        typer.BadParameter: an empty value was given, such as by a variable that is not set.
+    """
+    values = [given] if isinstance(given, str) else given or []
+    if not all(value.strip() for value in values):
+        raise typer.BadParameter("is empty: give what is meant, or leave the option out", param_hint=option)
+
+
+def in_order(first: int | None, last: int | None, since: str, until: str) -> None:
+    """
+    Raises:
+        TimeInvalid: of two times, the first is after the last, so that nothing can be between them.
+    """
+    if first is not None and last is not None and first > last:
+        raise TimeInvalid(f"{since} is after {until}: nothing can be between them")
+
+
 def moment(given: str | None, option: str) -> datetime | None:
     """A time as the user gave it: `2026-11-21`, `2026-11-21T10:00`, with an offset or else in UTC; or how long ago,
     as in `30d`, `12h`, `30m` or `45s`. None if none was given.

@@ -102,12 +102,88 @@ def test_a_group_that_is_not_there(memlane: CommandLine, group: str) -> None:
         memlane(*call, "--group", f"{group}-typo").failed(f"the ledger has no group {group}-typo", "memlane status")
 
 
+def test_what_is_named_and_is_not_there(memlane: CommandLine, group: str) -> None:
+    """Given a group of which nothing was forgotten. If an id, a session, a user or a path is named that it does not
+    have, I expect an error that says what may have been meant, and nothing forgotten; once something was forgotten,
+    only an id can be wrong, and forgetting again is not."""
+    written = [
+        {"type": "file.write", "session": session, "user": user, "data": {"path": path}}
+        for session, user, path in (
+            ("ses_10", "ann@example.org", "src/cart.py"),
+            ("ses_11", "Ann@example.org", "src/deep/cart.py"),
+            ("ses_2", "bob@example.org", "login.py"),
+        )
+    ]
+    assert memlane("publish", "--stdin", stdin=lines(*written)).code == 0
+    memlane.books(group)
+    memlane("forget", "--id", "nosuch", "--yes").failed(f"nothing in group {group} has the id 'nosuch'")
+    memlane("forget", "--session", "ses_1", "--yes").failed("has the session 'ses_1'", "whole id of ses_10 or ses_11")
+    memlane("forget", "--session", "x", "--dry-run").failed("has the session 'x'", "memlane history sessions")
+    memlane("forget", "--user", "ANN@example.org", "--yes").failed("Ann@example.org or ann@example.org", "case differ")
+    memlane("forget", "--path", "gone/*", "--yes").failed("is about a path that 'gone/*' matches")
+    memlane("forget", "--since", "2026-02-01", "--before", "2026-01-01", "--yes").failed("--since is after --before")
+    for option in ("--id", "--session", "--path", "--user"):
+        empty = memlane("forget", option, " ", "--yes")
+        assert (empty.code, empty.out) == (2, "")
+        assert "is empty" in empty.err
+    assert memlane.books(group).forgotten == 0
+
+    one = memlane("forget", "--user", "ann@example.org", "--dry-run")
+    assert one.out.startswith(f"would forget 1 event of {group}\n")
+    assert "events of Ann@example.org are not meant" in one.err
+    assert memlane("forget", "--session", "ses_10", "--yes").out.startswith("forgot 1 event")
+    again = memlane("forget", "--session", "ses_10", "--yes")
+    assert (again.code, again.out) == (0, f"forgot 0 events of {group}\n")
+    assert "may have been forgotten before" in again.err
+    memlane("forget", "--id", "nosuch", "--yes").failed("has the id 'nosuch'")
+    (id,) = [item["id"] for item in memlane("recall", "login.py", "--json").json["items"] if item["path"] == "login.py"]
+    for count in (1, 0):
+        assert memlane("forget", "--id", id, "--yes").out.startswith(f"forgot {count} event")
+    other = {"type": "error", "id": f"{group}-x", "data": {"message": "m"}}
+    assert memlane("publish", "--stdin", "--group", f"{group}-b", stdin=lines(other)).code == 0
+    memlane.books(f"{group}-b")
+    memlane("forget", "--id", f"{group}-x", "--yes").failed(f"it is in group {group}-b: add --group {group}-b")
+
+
+def test_paths_are_seen_from_the_working_folder(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "src" / "deep").mkdir(parents=True)
+    paths = ["cart.py", "src/cart.py", "src/deep/cart.py", "src/login.py"]
+    written = [{"type": "file.write", "session": "s", "data": {"path": path}} for path in paths]
+    assert memlane("publish", "--stdin", stdin=lines(*written)).code == 0
+    memlane.books(group)
+    for glob, folder, meant in (
+        ("src/*", ".", paths[1:]),
+        ("cart.py", "src", paths[:3]),
+        ("/cart.py", "src", paths[:1]),
+        ("./cart.py", ".", paths[:1]),
+        ("./cart.py", "src", paths[1:2]),
+        ("../src/./login.py", "src/deep", []),
+        ("../login.py", "src/deep", paths[3:]),
+        (f"{tmp_path}/src/cart.py", "src", paths[1:2]),
+        (f"{tmp_path}/src/deep/", ".", paths[2:3]),
+        ("**/deep/**", "src", paths[2:3]),
+        (".", "src/deep", paths[2:3]),
+        (".", ".", paths),
+    ):
+        ended = memlane("forget", "--path", glob, "--dry-run", "--json", folder=tmp_path / folder)
+        if not meant:
+            ended.failed("is about a path that")
+            continue
+        assert ended.json["matched_paths"] == {"count": len(meant), "examples": meant}, glob
+    shown = memlane("forget", "--path", "src/*", "--dry-run")
+    assert "about 3 paths: src/cart.py, src/deep/cart.py, src/login.py\n" in shown.out
+    memlane("forget", "--path", "./src/login.py").failed("about 1 path (src/login.py), would be forgotten", "--yes")
+    assert memlane("forget", "--path", "./src/login.py", "--yes").out.startswith("forgot 1 event")
+
+
 def test_forget_asks_who_can_be_asked(memlane: CommandLine, group: str) -> None:
     filled(memlane, group)
     with terminal() as screen:
         streams = {"stdin": screen.theirs, "stdout": subprocess.PIPE, "stderr": screen.theirs}
         with memlane.begun("forget", "--path", "src/m1.py", **streams) as forgetting:
             wait_until(lambda: f"of {group} for good?" in screen.seen, "the question", PATIENCE)
+            assert "about 1 path (src/m1.py)" in screen.seen
             screen.type("y\n")
             out, _ = forgetting.communicate(timeout=PATIENCE)
     assert forgetting.returncode == 0
