@@ -160,10 +160,22 @@ def _ledger() -> Iterator[Ledger | None]:
 
 
 def _run(importing: Callable[[Progress], Imported], as_json: bool) -> Imported:
-    """Import with a progress bar, and tell what was done."""
-    with progress("importing") as bar:
-        task = bar.task_ids[0]
-        result = importing(lambda done, of: bar.update(task, completed=done, total=of))
+    """Import with a progress bar, and tell what was done.
+
+    Raises:
+        typer.Exit: it was interrupted.
+    """
+    from ops.imports import ImportStopped
+
+    try:
+        with progress("importing") as bar:
+            task = bar.task_ids[0]
+            result = importing(lambda done, of: bar.update(task, completed=done, total=of))
+    except ImportStopped as stopped:
+        if not isinstance(stopped.__cause__, KeyboardInterrupt):
+            raise
+        say(str(stopped))
+        raise typer.Exit(130) from None
     for note in result.notes:
         say(plain(note))
     if as_json:

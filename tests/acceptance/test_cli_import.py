@@ -132,7 +132,7 @@ def test_an_import_that_is_stopped_says_how_much_went_in(memlane: CommandLine, g
             wait_until(lambda: bool(queue.exists(lua.lane(group))), "the first events", PATIENCE)
         importing.send_signal(signal.SIGINT)
         _, err = importing.communicate(timeout=PATIENCE)
-    assert importing.returncode == 1, err
+    assert importing.returncode == 130, err
     assert b"memlane: the import was interrupted; " in err
     assert b"run the same command again" in err
     assert b" 0 events went in" not in err

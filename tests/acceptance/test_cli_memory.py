@@ -10,7 +10,7 @@ from memory import lua
 from ops.demo_data import recorded_database
 from producers import Publisher
 from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal, validated
-from tests.opencode_databases import change
+from tests.opencode_databases import LIMITER, change, renamed
 from tests.servers import free_port, wait_until
 
 MANY = 5_000
@@ -181,7 +181,7 @@ def test_import_twice(memlane: CommandLine, group: str, tmp_path: Path) -> None:
 
 
 def test_row_that_is_no_event_is_named_once(memlane: CommandLine, group: str, tmp_path: Path) -> None:
-    database = recorded_database(tmp_path)
+    database = renamed(recorded_database(tmp_path), LIMITER, f"ses_{group}")
     change(database, "UPDATE message SET data = 'broken' WHERE id = (SELECT min(id) FROM message)")
     said = memlane("import", "opencode", str(database), "--group", group)
     assert said.code == 0
