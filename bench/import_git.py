@@ -101,7 +101,7 @@ def _measure(folder: Path, history: Path, queue: str, database: str) -> dict[str
         with servers.worker(environ, "record", folder / "worker.log", processes=PROCESSES):
             began = time.perf_counter()
             before = _stored(ledger)
-            import_git(history, Range(limit=COMMITS), f"bench-{repeat}")
+            import_git(history, Range(limit=COMMITS), f"bench-{repeat}", ledger=ledger)
             while _stored(ledger) < before + COMMITS:
                 time.sleep(0.02)
             found["memlane"].append(COMMITS / (time.perf_counter() - began))
