@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.options import UNITS, OnlyGroup, checked_group, progress
+from ops.cli.options import UNITS, OnlyGroup, checked_group, hint_at_groups, progress
 from ops.cli.output import Json, console, examples, print_json, say
 from ops.text import counted, plain
 
@@ -73,6 +73,8 @@ def list_(
     with clients.ledger() as ledger, ledger.read() as connection:
         selected = Selected(connection, selection)
         found = selected.newest(connection, limit)
+    if not found:
+        hint_at_groups(group)
     if as_json:
         print_json({"dead": [letter.summary() for letter in found], "total": selected.total})
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.options import Group, group_or_default, progress, project_root
+from ops.cli.options import Group, group_or_default, hint_at_groups, progress, project_root
 from ops.cli.output import Json, console, examples, print_json
 
 if TYPE_CHECKING:
@@ -142,6 +142,16 @@ def compare(
     _show("compare", {"sessionId": session, "otherSessionId": other}, db, deadline, group, as_json)
 
 
+@app.command(
+    "context", epilog=examples("memlane history context ses_e03", "memlane history context ses_e03 --db default --json")
+)
+def context(
+    session: SessionId, db: Db = None, deadline: Deadline = 10.0, group: Group = None, as_json: Json = False
+) -> None:
+    """Show how full a session's context window is."""
+    _show("context", {"sessionId": session}, db, deadline, group, as_json)
+
+
 @app.command("plans", epilog=examples("memlane history plans", "memlane history plans --read limiter.md"))
 def plans(
     read: Annotated[str | None, typer.Option(help="Name of one plan, to be read.")] = None,
@@ -165,6 +175,8 @@ def plans(
 def _show(tool: str, args: dict[str, Any], db: Path | None, deadline: float, group: str | None, as_json: bool) -> None:
     from ops.history.tables import render
 
+    if db and group is not None:
+        raise typer.BadParameter("a database has no groups: leave out --group, or --db", param_hint="--group")
     given = {name: value for name, value in args.items() if value is not None}
     data = _of_database(db, tool, given).data if db else _of_group(tool, given, deadline, group)
     if as_json:
@@ -195,10 +207,17 @@ def _of_database(db: Path, tool: str, args: dict[str, Any]) -> Answer:
 
 def _of_group(tool: str, args: dict[str, Any], deadline: float, group: str | None) -> dict[str, Any]:
     from memory.history.operations import checked
-    from producers.asking import Asker
+    from producers.asking import Asker, ToolFailed
 
     # Before anybody is asked: what is wrong is wrong whoever answers.
     checked(tool, args)
-    with Asker(group=group_or_default(group), project=str(project_root())) as asker:
-        data: dict[str, Any] = asker.ask(tool, args, deadline=deadline)["data"]
+    name = group_or_default(group)
+    with Asker(group=name, project=str(project_root())) as asker:
+        try:
+            data: dict[str, Any] = asker.ask(tool, args, deadline=deadline)["data"]
+        except ToolFailed:
+            hint_at_groups(name)
+            raise
+    if not any(data.get(found) for found in ("sessions", "messages", "results", "compactions", "tokens")):
+        hint_at_groups(name)
     return data

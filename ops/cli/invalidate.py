@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.options import Group, group_or_default, progress, stored_glob
+from ops.cli.options import Group, group_or_default, hint_at_groups, progress, stored_glob
 from ops.cli.output import Json, examples, print_json
 from ops.text import counted
 
@@ -32,6 +32,8 @@ def command(
     glob = stored_glob(glob)
     with progress("waiting for a worker"):
         dropped = invalidate(name, glob, deadline)
+    if not dropped:
+        hint_at_groups(name)
     if as_json:
         print_json({"group": name, "glob": glob, "dropped": dropped})
     else:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: What an age may be given in, s.
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+#: Groups that are named to somebody who may have mistaken one.
+SHOWN_GROUPS = 10
 
 
 class TimeInvalid(ValueError):
@@ -63,6 +65,26 @@ def checked_group(group: str | None) -> str | None:
     if group is not None and not GROUP.fullmatch(group):
         raise GroupInvalid(f"--group is {group[:80]!r}: a group is 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")
     return group
+
+
+def hint_at_groups(name: str | None) -> None:
+    """Where nothing was found in a group of which no event was ever recorded, say so, and which groups there are: the
+    name may be mistaken. Silent where the ledger can't be asked."""
+    from memory.ledger import LedgerUnavailable, books
+    from ops import clients
+    from ops.cli.output import say
+
+    if name is None:
+        return
+    try:
+        with clients.ledger() as ledger, ledger.read() as connection:
+            known = books.groups(connection)
+    except (clients.LedgerNotReady, LedgerUnavailable):
+        return
+    if name not in known:
+        more = f" and {len(known) - SHOWN_GROUPS:,} more" if len(known) > SHOWN_GROUPS else ""
+        names = ", ".join(known[:SHOWN_GROUPS]) or "none"
+        say(f"no event was ever recorded in group {name}; known groups: {names}{more}")
 
 
 def project_root() -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.options import Group, group_or_default, moment, stored_path
+from ops.cli.options import Group, group_or_default, hint_at_groups, in_order, moment, not_empty, stored_path
 from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
@@ -48,24 +48,34 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Ask the group's memory: what it knows, with the session, time and file that each fact comes from."""
+    from ops.recalling import least_tokens
     from producers.recall import Recall
 
+    not_empty(question, "QUESTION")
+    first, last = _milliseconds(moment(since, "--since")), _milliseconds(moment(until, "--until"))
+    in_order(first, last, "--since", "--until")
+    asked: dict[str, Any] = {
+        "paths": [stored_path(one) for one in path or []],
+        "session": session,
+        "agent": agent,
+        "kinds": kind or (),
+        "explain": explain,
+        "deadline": deadline,
+        "since": first,
+        "until": last,
+        "as_of": _milliseconds(moment(as_of, "--as-of")),
+    }
+    least = None
     with Recall(group=group_or_default(group)) as memory:
         began = time.perf_counter()
-        answer = memory.ask(
-            question,
-            paths=[stored_path(one) for one in path or []],
-            tokens=tokens,
-            session=session,
-            agent=agent,
-            kinds=kind or (),
-            explain=explain,
-            deadline=deadline,
-            since=_milliseconds(moment(since, "--since")),
-            until=_milliseconds(moment(until, "--until")),
-            as_of=_milliseconds(moment(as_of, "--as-of")),
-        )
+        answer = memory.ask(question, tokens=tokens, **asked)
         took = (time.perf_counter() - began) * 1000
+        if not answer["context"]:
+            least = least_tokens(memory, question, tokens, **asked)
+    if not answer["context"]:
+        hint_at_groups(memory.group)
+    if least:
+        say(f"--tokens {tokens} is too few: what is known about that needs at least {least}")
     if as_json:
         print_json({"group": memory.group, "milliseconds": round(took, 3), **answer})
         return
@@ -78,7 +88,10 @@ def command(
     if explain:
         _explain(answer["items"], answer["facts"])
     else:
-        typer.echo(plain(answer["context"]) or f"nothing is known about that in {memory.group}")
+        nothing = f"nothing is known about that in {memory.group}"
+        if least and tokens:
+            nothing = f"nothing that fits into {counted(tokens, 'token')}"
+        typer.echo(plain(answer["context"]) or nothing)
 
 
 def _explain(items: list[dict[str, Any]], facts: list[dict[str, Any]]) -> None:

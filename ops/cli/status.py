@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.options import OnlyGroup, checked_group
+from ops.cli.options import OnlyGroup, checked_group, hint_at_groups
 from ops.cli.output import Json, console, examples, print_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def command(
             _watch(found, as_json)
             return
         status = found()
+    hint_at_groups(only)
     if as_json:
         print_json(status.as_json())
     else:

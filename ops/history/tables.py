@@ -119,6 +119,12 @@ def _compare(data: dict[str, Any], out: Console) -> None:
             _listed(out, f"{heading} of the {which}", [one_line(text, 100) for text in side[name]])
 
 
+def _context(data: dict[str, Any], out: Console) -> None:
+    assumed = "" if data["limit_known"] else " (assumed: the model's own limit is not known)"
+    size = f"{data['tokens']:,} of {data['limit']:,}{assumed} tokens"
+    out.print(Text(plain(f"{data['session']}  {data['level']}  {data['percentage']} %, {size}")))
+
+
 def _plans(data: dict[str, Any], out: Console) -> None:
     found = data["plans"]
     if not found:
@@ -160,5 +166,6 @@ _RENDERERS = {
     "search": _search,
     "compactions": _compactions,
     "compare": _compare,
+    "context": _context,
     "plans": _plans,
 }

@@ -82,10 +82,10 @@ class _Guard:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._wanted = f"Bearer {token}".encode("ascii")
+        self._token = token.encode("ascii")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not hmac.compare_digest(self._shown(scope), self._wanted):
+        if scope["type"] == "http" and not hmac.compare_digest(self._shown(scope), self._token):
             headers = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain")]
             await send({"type": "http.response.start", "status": 401, "headers": headers})
             await send({"type": "http.response.body", "body": b"the token is missing or wrong\n"})
@@ -93,7 +93,10 @@ class _Guard:
         await self._app(scope, receive, send)
 
     def _shown(self, scope: Scope) -> bytes:
-        return next((bytes(value) for name, value in scope["headers"] if name == b"authorization"), b"")
+        """The token of a request; empty where there is none. The scheme's case does not matter (RFC 9110, 11.1)."""
+        shown = next((bytes(value) for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, token = shown.partition(b" ")
+        return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 class _Server(uvicorn.Server):

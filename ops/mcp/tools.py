@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from mcp_types import Tool, ToolAnnotations
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from memory.events import normal_path
 from memory.history.answer import help_on
 from memory.history.operations import OPERATIONS, Arguments, HistoryError, Operation, Query, SessionId, checked
 from ops.history.plans import PLANS, plans
+from ops.recalling import least_tokens
 from producers import Publisher
 from producers.asking import Asker
 from producers.recall import Recall as RecallClient
 
 #: Where events that this server publishes come from.
 SOURCE = "mcp"
+
+
+#: What a kind may be.
+_KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _one_word(kind: str) -> str:
+    if not _KIND.fullmatch(kind):
+        raise PydanticCustomError("kind", "must be one word of letters, digits, _, . and -, such as decision")
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_one_word)]
 
 
 class Recall(Arguments):
@@ -30,8 +46,8 @@ class Recall(Arguments):
 
 class Remember(Arguments):
     text: Annotated[Query, Field(description="what is to be remembered, in a sentence or two that stand on their own")]
-    path: Annotated[str | None, Field(max_length=4_096, description="file it is about")] = None
-    kind: Annotated[str | None, Field(max_length=64, description="such as decision, convention, pitfall")] = None
+    path: Annotated[str | None, Field(max_length=4_096, description="file of the project that it is about")] = None
+    kind: Annotated[Kind | None, Field(max_length=64, description="such as decision, convention, pitfall")] = None
     session_id: Annotated[SessionId | None, Field(description="id of your session, if you know it")] = None
 
 
@@ -161,12 +177,14 @@ class Tools:
         paths = [self._stored(path) for path in asked.paths]
         with RecallClient(group=self.group) as memory:
             found = memory.ask(asked.query, paths=paths, tokens=asked.tokens, deadline=self.deadline)
+            if not found["context"] and (least := least_tokens(memory, asked.query, asked.tokens, paths=paths)):
+                raise HistoryError(f"tokens: {asked.tokens} are too few, what is known needs at least {least}")
         return found["context"] or f"Nothing is known about that in {self.group}."
 
     def _remember(self, asked: Remember) -> str:
         data = {"request": asked.text, "action": "remember", "kind": asked.kind}
         if asked.path:
-            data["path"] = self._stored(asked.path)
+            data["path"] = self._inside(asked.path)
         problem = self._publish("user.request", data, asked.session_id or self.session)
         if problem:
             return f"Noted on this machine; it comes into the memory of {self.group} once its queue server is back."
@@ -178,6 +196,9 @@ class Tools:
             raise HistoryError(
                 'sessionId: name the session; memory with tool "sessions" and args {"projectPath": "."} lists them'
             )
+        if session != self.session:
+            # One's own may be so new that nothing of it is known yet; any other that isn't known is a mistake.
+            session = str(self.ask("messages", {"sessionId": session, "limit": 1})["data"]["session"]["session"])
         problem = self._publish("session.compacting", {"auto": False}, session)
         when = "once the queue server is back" if problem else "now"
         return (
@@ -196,6 +217,16 @@ class Tools:
         with Publisher(source=SOURCE, group=self.group) as publisher:
             publisher.publish(event)
             return (publisher.problem or "others wait before it") if publisher.spooled else ""
+
+    def _inside(self, path: str) -> str:
+        """
+        Raises:
+            HistoryError: it is no path in the project.
+        """
+        stored = self._stored(path)
+        if stored.startswith("/") or not stored.isprintable():
+            raise HistoryError(f"path: name a file of the project {self.project}, or leave path out")
+        return stored
 
     def _stored(self, path: str) -> str:
         return normal_path(path, str(self.project))

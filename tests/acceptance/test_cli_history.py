@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 
+from ops.history.opencode import answer
 from tests.acceptance.command import PATIENCE, CommandLine, lines
 from tests.opencode_databases import LIMITER, recorded, renamed
 from tests.servers import free_port, wait_until
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_over_the_group_and_over_the_database_it_is_the_same(memlane: CommandLine, group: str, tmp_path: Path) -> None:
@@ -21,6 +27,7 @@ def test_over_the_group_and_over_the_database_it_is_the_same(memlane: CommandLin
         ("messages", limiter[:10], "--limit", "1"),
         ("search", "limiter test"),
         ("compactions",),
+        ("context", limiter),
     )
     assert memlane("import", "opencode", database, "--group", group).code == 0
     wait_until(lambda: memlane.books(group).recorded == 26, "the events and a checkpoint", PATIENCE)
@@ -70,6 +77,12 @@ def test_a_database_needs_no_server(tmp_path: Path) -> None:
         == memlane("history", "sessions", "--db", str(database)).out
     )
     assert "in no database" in memlane("history", "--db", str(database), "plans").err
+    in_group = memlane("history", "sessions", "--db", str(database), "--group", "nosuch")
+    assert (in_group.code, in_group.out) == (2, "")
+    assert "a database has no groups" in in_group.err
+    context = memlane("history", "context", "ses", "--db", str(database), "--json").json
+    assert (context["tokens"], context["limit"], context["level"]) == (6_060, 200_000, "green")
+    assert f"{LIMITER}  green  3.0 %" in memlane("history", "context", "ses", "--db", str(database)).out
     found = memlane("history", "summary", "--db", "default", "--json", OPENCODE_DB=str(database)).json
     assert (found["sessions"], found["messages"]) == (1, 4)
     assert not (tmp_path / "no home").exists()
@@ -100,3 +113,21 @@ def test_what_agents_said_does_not_steer_the_terminal(memlane: CommandLine, grou
         shown = memlane("history", *call).out
         assert "\x1b" not in shown
         assert r"\x1b[31m [bold]" in shown
+
+
+def test_examples_of_the_documentation(tmp_path: Path) -> None:
+    """What docs/history.md shows of the recorded sessions is what is answered."""
+    examples = (DOCS / "history.md").read_text().partition("## Examples")[2].partition("## Context windows")[0]
+    found = re.findall(r"^`(\w+)`(?: with `(.*?)`)?:\n\n```markdown\n(.*?)\n```", examples, re.DOTALL | re.MULTILINE)
+    assert [tool for tool, _, _ in found] == ["sessions", "messages", "search", "compactions", "context"]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = recorded("single-session", tmp_path / "one"), recorded("two-sessions", tmp_path / "two")
+    for tool, args, shown in found:
+        given = json.loads(args) if args else {"sessionId": LIMITER} if tool == "context" else {}
+        assert answer(two if tool == "sessions" else one, tool, given).text.rstrip("\n") == shown, tool
+
+    ((command, shown),) = re.findall(r"`(memlane history .*?)`:\n\n```\n(.*?)\n…\n```", examples, re.DOTALL)
+    memlane = CommandLine(tmp_path / "no home", two.parent)
+    out = memlane(*shlex.split(command)[1:]).out
+    assert [line.rstrip() for line in out.splitlines()][: shown.count("\n") + 1] == shown.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -207,3 +208,42 @@ def test_ctrl_c_ends_a_stream_without_a_traceback(memlane: CommandLine, group: s
         _, err = publishing.communicate(timeout=PATIENCE)
     assert publishing.returncode == 130
     assert b"Traceback" not in err
+
+
+def test_questions_that_ask_for_nothing(memlane: CommandLine, group: str) -> None:
+    memlane("store", "deploys go out on zebra days")
+    memlane.books(group)
+    for question in ("", "   "):
+        ended = memlane("recall", question)
+        assert (ended.code, ended.out) == (2, "")
+        assert "is empty" in ended.err
+    memlane("recall", "zebra", "--since", "1d", "--until", "2d").failed("--since is after --until")
+    few = memlane("recall", "zebra", "--tokens", "1")
+    assert (few.code, few.out) == (0, "nothing that fits into 1 token\n")
+    told = re.search(r"--tokens 1 is too few: what is known about that needs at least (\d+)\n", few.err)
+    assert told, few
+    needed = told[1]
+    assert "zebra days" in memlane("recall", "zebra", "--tokens", needed).out
+    assert memlane("recall", "quagga", "--tokens", "1").out == f"nothing is known about that in {group}\n"
+
+
+def test_a_group_that_nobody_knows(memlane: CommandLine, group: str) -> None:
+    """If something is asked of a group of which no event was ever recorded, I expect a line that says so, and which
+    groups there are; and none of a group that has nothing to say."""
+    memlane("store", "deploys go out on zebra days", "--session", "s1")
+    memlane.books(group)
+    hint = f"memlane: no event was ever recorded in group {group}-typo; known groups: "
+    calls: tuple[tuple[str, ...], ...] = (
+        ("recall", "quagga"),
+        ("history", "sessions"),
+        ("history", "search", "quagga"),
+        ("history", "messages", "quagga"),
+        ("status",),
+        ("dead", "list"),
+        ("invalidate", "quagga/*"),
+    )
+    for call in calls:
+        ended = memlane(*call, "--group", f"{group}-typo")
+        assert hint in ended.err, call
+        assert ended.code == ("messages" in call)
+        assert "no event was ever recorded" not in memlane(*call, "--group", group).err

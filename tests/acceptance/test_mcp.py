@@ -135,7 +135,8 @@ def test_a_client_uses_tools_and_resources(
         recall = {"tool": "recall", "args": {"query": "zebra deploys"}}
         assert "deploys go out on zebra days" in await called(client, "memory", recall)
 
-        said = await called(client, "memory_compact", {"sessionId": limiter})
+        said = await called(client, "memory_compact", {"sessionId": limiter[:-2]})
+        assert f"session {limiter} is made now" in said
         assert "Your own context is unchanged" in said
 
         assert "query: is missing" in await refused(client, "memory", {"tool": "search"})
@@ -146,7 +147,16 @@ def test_a_client_uses_tools_and_resources(
             client, "memory", {"tool": "sessions", "limit": 5}
         )
         assert "text: is missing" in await refused(client, "remember", {})
+        for path in ("../../../etc/passwd", "/etc/passwd", "a\nb"):
+            told = await refused(client, "remember", {"text": "x", "path": path})
+            assert told.startswith("path: name a file of the project"), told
+        assert "kind: must be one word" in await refused(client, "remember", {"text": "x", "kind": "bad kind!"})
+        assert "kind: " in await refused(client, "remember", {"text": "x", "kind": "k" * 65})
+        few = {"tool": "recall", "args": {"query": "limiter", "tokens": 1}}
+        assert "tokens: 1 are too few, what is known needs at least" in await refused(client, "memory", few)
+        assert "query: " in await refused(client, "memory", {"tool": "recall", "args": {"query": "  "}})
         assert "sessionId: name the session" in await refused(client, "memory_compact", {})
+        assert "there is no session 'nosuch'" in await refused(client, "memory_compact", {"sessionId": "nosuch"})
         assert "there is no tool 'forget'" in await refused(client, "forget", {})
 
         listed = {resource.uri: resource for resource in (await client.list_resources()).resources}
@@ -196,6 +206,14 @@ def test_the_queue_server_is_away(connect: Callable[..., Any], tmp_path: Path) -
 
     session(connect, memlane, steps, "--session", "s1")
     assert [each["events"] for each in memlane("spool", "list", "--json").json["spools"]] == [2]
+
+
+def test_ones_own_session_may_be_so_new_that_nothing_is_known_of_it(memlane: CommandLine, group: str) -> None:
+    async def steps(client: Client) -> None:
+        for arguments in ({}, {"sessionId": "own"}):
+            assert "session own is made now" in await called(client, "memory_compact", arguments)
+
+    session(over_stdio, memlane, steps, "--session", "own")
 
 
 def test_resources_come_in_pages(memlane: CommandLine, group: str) -> None:
@@ -267,6 +285,7 @@ def test_http_is_for_who_has_the_token_and_for_no_web_page(tmp_path: Path) -> No
 
         assert answered(right) == 200
         assert answered({**right, "Origin": f"http://127.0.0.1:{port}"}) == 200
+        assert answered({**right, "Authorization": f"bearer {token}"}) == 200
         for wrong in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {token}"}, {"Authorization": token}):
             assert answered({"Accept": right["Accept"], **wrong}) == 401
         assert answered({**right, "Host": f"evil.example:{port}"}) == 421
