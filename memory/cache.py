@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import redis
@@ -114,6 +114,7 @@ class Cache:
         """
         depends = sorted({*paths, lua.WHOLE_GROUP})
         ttl_seconds = min(ttl_seconds, MOST_SECONDS)
+        self.note({lua.reply(question): REPLY_SECONDS, lua.context(self._group, digest): ttl_seconds})
         if ttl_seconds:
             # First the paths are made known, then globs are looked at: a glob invalidated meanwhile either finds
             # the paths or is found here.
@@ -129,6 +130,26 @@ class Cache:
         ]
         arguments = [question, answer, json.dumps(depends, ensure_ascii=False), started, ttl_seconds, REPLY_SECONDS]
         return bool(lua.run(self._client, "fill", keys, arguments))
+
+    def note(self, lives: Mapping[str, int]) -> None:
+        """Note keys that are about to hold answers, and for how long, s: so `delete` finds them."""
+        now = self.now() // 1000
+        key = lua.answers(self._group)
+        with self._client.pipeline(transaction=True) as pipeline:
+            # A second more: their life begins a little later than this.
+            pipeline.zadd(key, {name: now + (seconds + 1) * 1000 for name, seconds in lives.items()}, gt=True)
+            pipeline.zremrangebyscore(key, 0, now)
+            pipeline.expire(key, MOST_SECONDS * 2)
+            pipeline.execute()
+
+    def delete(self) -> None:
+        """Delete all answers of the group, cached ones and those that wait for who asked."""
+        self.drop([lua.WHOLE_GROUP])
+        while found := self._client.zrange(lua.answers(self._group), 0, CHUNK - 1):
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.unlink(*found)
+                pipeline.zrem(lua.answers(self._group), *found)
+                pipeline.execute()
 
     def drop(self, paths: Iterable[str]) -> int:
         """Make every answer void that depends on one of the paths and was begun before now.

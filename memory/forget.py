@@ -6,6 +6,9 @@
     graph       then what they said is taken out: see `memory.graph.forgetting`.
     cache       all answers of the group are void; briefs of the sessions concerned are deleted.
 
+From the first of these transactions on, the ledger knows that forgetting is under way (`memory.ledger.forgettings`),
+until somebody who has also cleaned the servers' files says that it is not.
+
 Stages that are behind find nothing to store. One that has read such an event before, and stores it after, has to wait
 for the transaction here or is waited for, and takes back what it did outside of SQL (`Follower.undo`). What is rebuilt
 is made of the rows, so that brings nothing back either.
@@ -29,7 +32,8 @@ from memory.cache import Cache, Glob
 from memory.extraction import replay
 from memory.graph.facts import episode_uuid
 from memory.graph.kinds import TYPES
-from memory.ledger import checkpoints, cursors, dead, embeddings, extractions, search, sessions
+from memory.graph.writer import GraphRefused, GraphUnavailable
+from memory.ledger import checkpoints, cursors, dead, embeddings, extractions, forgettings, search, sessions
 from memory.ledger.engine import Ledger
 from memory.ledger.log import emptied, events_at, forgotten_ids, ids_of, pages
 from memory.ledger.schema import dead_letters, event_paths, events, stage_cursors
@@ -42,6 +46,21 @@ if TYPE_CHECKING:
 #: Events that one transaction empties.
 CHUNK = 500
 _WORD = re.compile(r"\w+")
+
+
+class GraphBehind(Exception):
+    """What was said was forgotten, but for the graph. `forgotten` is what was done."""
+
+    def __init__(self, group: str, forgotten: Forgotten, reason: str) -> None:
+        super().__init__(group, forgotten, reason)
+        self.group, self.forgotten, self.reason = group, forgotten, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.forgotten.events:,} events of {self.group} were forgotten now, but what was forgotten is not all "
+            f"out of the graph: {self.reason}. Once it works, `memlane rebuild graph --group {self.group}` or the next "
+            "`memlane forget` in this group finishes it; until then `memlane doctor` names it"
+        )
 
 
 class NothingChosen(ValueError):
@@ -125,17 +144,20 @@ def forget(
     graph: GraphWriter,
     client: redis.Redis,
     progress: Callable[[int], object] = lambda events: None,
+    graph_progress: Callable[[int, int], object] = lambda events, total: None,
 ) -> Forgotten:
     """Forget events of a group that are in the ledger.
 
     Args:
         progress: told how many events were emptied just now.
+        graph_progress: told how many events were taken out of the graph just now, and of how many in all.
 
     Raises:
-        LedgerUnavailable, redis.RedisError, GraphUnavailable: what was done until then stays done. Before the first
-            event is emptied it is seen that all three can be reached. What is left to do where one goes away later, or
-            the process dies, the next call does, whatever it is to forget itself; only what a model has found in prose
-            stays in the graph until it is rebuilt.
+        LedgerUnavailable, redis.RedisError, GraphUnavailable, GraphBehind: what was done until then stays done. Before
+            the first event is emptied it is seen that all three can be reached; that the graph can't be, later, is
+            `GraphBehind`. What is left to do where one goes away later, or the process dies, the next call does,
+            whatever it is to forget itself; only what a model has found in prose stays in the graph until that is
+            rebuilt.
     """
     graph.exists(group)
     answers = Cache(client, group)
@@ -159,14 +181,21 @@ def forget(
         with ledger.write() as connection:
             sessions.recount(ledger, connection, group, sessions.uncounted(connection, group))
             left = {found.session for found in sessions.get(connection, group, named)}
-            ids = forgotten_ids(connection, group)
+            begun = forgettings.of(connection, group)
+            ids = forgotten_ids(connection, group, begun.since) if begun else []
         result.sessions = len(named - left)
         if ids:
-            removed = graph.forget(group, ids, remaining(ledger, group))
+            try:
+                removed = graph.forget(
+                    group, ids, remaining(ledger, group), lambda events: graph_progress(events, len(ids))
+                )
+                if answers_gone:
+                    replay.forget(ledger, graph, group, answers_gone)
+            except (GraphUnavailable, GraphRefused) as error:
+                raise GraphBehind(group, result, str(error)) from error
+            finally:
+                answers.drop([lua.WHOLE_GROUP])
             result.episodes, result.entities, result.facts = removed.episodes, removed.entities, removed.facts
-            if answers_gone:
-                replay.forget(ledger, graph, group, answers_gone)
-            answers.drop([lua.WHOLE_GROUP])
     return result
 
 
@@ -295,7 +324,8 @@ def _empty(
             rows = [*rows, *connection.execute(more)]
         seqs = [row.seq for row in rows]
         # What a model has found in runs that they were in.
-        answers += extractions.forget(connection, group, seqs)
+        found = extractions.forget(connection, group, seqs)
+        answers += found
         indexed = cursors.position(connection, "index", group)
         search.forget(connection, group, [seq for seq in seqs if seq <= indexed])
         embeddings.forget(ledger, connection, group, seqs)
@@ -309,7 +339,9 @@ def _empty(
         )
         result.dead_letters += len(dead.drop(ledger, connection, connection.execute(letters).scalars().all()))
         sessions.drop(connection, group, named)
-        change = emptied(int(time.time() * 1000))
+        now = int(time.time() * 1000)
+        forgettings.begin(ledger, connection, group, now, prose=bool(found))
+        change = emptied(now)
         connection.execute(update(events).where(of_group, events.c.seq.in_(seqs)).values(change))
         gaps: dict[str, int] = {}
         for row in rows:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import redis
-from redis.exceptions import RedisError
 
 from memory import lua
-from memory.forget import Chosen, Forgotten, forget
+from memory.cache import Cache
+from memory.forget import Chosen, Forgotten, GraphBehind, forget
 from memory.graph.writer import GraphWriter
-from memory.ledger import Ledger, books
+from memory.ledger import Ledger, books, forgettings
 from memory.ledger.cleaning import clean
 from memory.settings import settings
 from ops.home import Home
@@ -78,31 +78,98 @@ def under_way(outcome: Outcome, client: redis.Redis, home: Home, ledger: Ledger,
 
 
 def forget_in(
-    outcome: Outcome, client: redis.Redis, ledger: Ledger, chosen: Chosen, progress: Callable[[int], object]
+    outcome: Outcome,
+    client: redis.Redis,
+    ledger: Ledger,
+    chosen: Chosen,
+    progress: Callable[[int], object],
+    graph_progress: Callable[[int, int], object],
 ) -> None:
-    """Forget, and clean the files of the ledger, the queue server and the graph server.
+    """Forget, and clean the files of the ledger, the queue server and the graph server; also what an earlier run has
+    left to be done.
+
+    Args:
+        progress: told how many events were emptied just now.
+        graph_progress: told how many were taken out of the graph just now, and of how many in all.
 
     Raises:
         LedgerUnavailable, redis.RedisError, GraphUnavailable: see `memory.forget`.
+        GraphBehind: all but the graph is done, cleaning included.
     """
+    group = outcome.group
+    with ledger.read() as connection:
+        before = forgettings.of(connection, group)
+    if before:
+        outcome.notes.append(
+            "an earlier forgetting in this group had not come to its end: what it had left was done too"
+        )
     graph = GraphWriter(settings().graph)
+    behind: GraphBehind | None = None
     try:
-        outcome.forgotten = forget(ledger, outcome.group, chosen, graph=graph, client=client, progress=progress)
-        if outcome.forgotten.episodes and not outcome.forgotten.events:
-            outcome.notes.append("something forgotten before was still in the graph: that run had not come to its end")
-        elif not outcome.forgotten.events and not outcome.forgotten.dead_letters:
-            return
-        if not clean(ledger, CLEAN_SECONDS):
-            outcome.notes.append(
-                "the database's files may still hold deleted text, since others use them: forget anything once more, "
-                "or vacuum the database, when less is going on"
+        try:
+            outcome.forgotten = forget(
+                ledger, group, chosen, graph=graph, client=client, progress=progress, graph_progress=graph_progress
             )
-        # They are void, but would be written into the queue server's log again.
-        for key in client.scan_iter(match=lua.context(outcome.group, "*"), count=1_000):
-            client.unlink(key)
-        with suppress(RedisError):
-            # Its log holds every command until it is written anew. Where that is under way, it comes by itself.
-            client.bgrewriteaof()
-        graph.rewrite_log(outcome.group)
+        except GraphBehind as error:
+            behind, outcome.forgotten = error, error.forgotten
+        if not before and not outcome.forgotten.events and not outcome.forgotten.dead_letters:
+            return
+        with ledger.read() as connection:
+            begun = forgettings.of(connection, group)
+        if before and before.prose:
+            outcome.notes.append(
+                "what a model had found in what was forgotten before may be in the graph still: "
+                f"`memlane rebuild graph --group {group}`"
+            )
+        cleaned = clean_files(group, client, ledger, None if behind else graph, outcome.notes)
+        if behind:
+            raise behind
+        if begun and cleaned and not (before and before.prose):
+            forgettings.end(ledger, begun)
     finally:
         graph.close()
+
+
+def clean_files(group: str, client: redis.Redis, ledger: Ledger, graph: GraphWriter | None, notes: list[str]) -> bool:
+    """Write the files of the ledger, the queue server and the graph server anew, without what was deleted.
+
+    Args:
+        graph: None where it can't be reached.
+        notes: what the operator should know is added here.
+
+    Returns:
+        Whether nothing is left to be done.
+
+    Raises:
+        redis.RedisError, GraphUnavailable
+    """
+    cleaned = clean(ledger, CLEAN_SECONDS)
+    if not cleaned:
+        notes.append(
+            "the database's files may still hold deleted text, since others use them: forget anything once more, "
+            "or vacuum the database, when less is going on"
+        )
+    # They are void, but would be written into the queue server's log again.
+    Cache(client, group).delete()
+    # Their logs hold every command until they are written anew, and one that is being written was begun before.
+    servers: list[tuple[str, Callable[[], bool]]] = [("queue", lambda: _rewrite_log(client))]
+    if graph:
+        servers.append(("graph", partial(graph.rewrite_log, group)))
+    for name, rewrite in servers:
+        end = time.monotonic() + CLEAN_SECONDS
+        while not (begun := rewrite()) and time.monotonic() < end:
+            time.sleep(PAUSE_SECONDS)
+        if not begun:
+            notes.append(
+                f"the {name} server does not write its log anew when told to: deleted text stays in it until it does "
+                "so by itself, or its administrator has it do so (BGREWRITEAOF)"
+            )
+    return cleaned
+
+
+def _rewrite_log(client: redis.Redis) -> bool:
+    try:
+        client.bgrewriteaof()
+    except redis.ResponseError:
+        return False
+    return True

@@ -16,8 +16,10 @@ from memory import lua
 from memory.cache import Cache
 from memory.extraction.replay import replay
 from memory.graph.fingerprint import Fingerprint, fingerprint
-from memory.ledger import books, cursors
+from memory.ledger import books, cursors, forgettings, sessions
 from memory.settings import settings
+from ops import clients
+from ops.forgetting import clean_files
 from workers import resources
 from workers.lease import Lease
 from workers.stage import Follower
@@ -48,6 +50,8 @@ class Rebuilt:
     events: int
     graph: Fingerprint | None = None
     parts: list[str] = field(default_factory=list)
+    #: What the operator should know.
+    notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,9 +79,11 @@ def rebuild(
     stages = [name for part in parts for name in PARTS[part]]
     result = []
     heads: dict[tuple[str, str], int] = {}
+    begun: dict[str, forgettings.Begun | None] = {}
     for group in groups:
         with resources.ledger().read() as connection:
             books.exists(connection, group)
+            begun[group] = forgettings.of(connection, group) if "graph" in parts else None
             head = cursors.position(connection, "record", group)
         result.append(Rebuilt(group, head, parts=list(parts)))
         for name in stages:
@@ -90,7 +96,23 @@ def rebuild(
         if "graph" in parts:
             replay(resources.ledger(), resources.graph(), rebuilt.group)
             rebuilt.graph = fingerprint(resources.graph(), rebuilt.group)
+            if left := begun[rebuilt.group]:
+                finish(left, rebuilt.notes)
     return result
+
+
+def finish(left: forgettings.Begun, notes: list[str]) -> None:
+    """Do what forgetting that did not come to its end has left to be done, now that the graph is made anew.
+
+    Raises:
+        LedgerUnavailable, redis.RedisError, GraphUnavailable
+    """
+    ledger = resources.ledger()
+    with ledger.write() as connection:
+        sessions.recount(ledger, connection, left.group, sessions.uncounted(connection, left.group))
+    with clients.queue() as queue:
+        if clean_files(left.group, queue, ledger, resources.graph(), notes):
+            forgettings.end(ledger, left)
 
 
 def _begin_again(name: str, group: str) -> None:

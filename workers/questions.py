@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from memory import lua
-from memory.cache import REPLY_SECONDS
+from memory.cache import REPLY_SECONDS, Cache
 from memory.context_window import Thresholds
 from memory.events import GROUP_PATTERN
 from memory.history import router
@@ -78,10 +78,12 @@ def answer(client: redis.Redis, id: str, asked: dict[str, Any]) -> None:
         hand_over(client, id, {"error": "the worker failed: its log says why"})
         raise ToolFailed(f"question of group {asked['group']}: {described(error)}") from None
     else:
-        hand_over(client, id, found.as_json())
+        hand_over(client, id, found.as_json(), asked["group"])
 
 
-def hand_over(client: redis.Redis, id: str, found: dict[str, Any]) -> None:
-    """Give an answer to whoever waits for it."""
+def hand_over(client: redis.Redis, id: str, found: dict[str, Any], group: str | None = None) -> None:
+    """Give an answer to whoever waits for it; `group` is the one whose events it may tell of."""
     text = json.dumps(found, ensure_ascii=False)
+    if group is not None:
+        Cache(client, group).note({lua.reply(id): REPLY_SECONDS})
     lua.run(client, "answer", [lua.reply(id), lua.ask(id)], [text, REPLY_SECONDS])

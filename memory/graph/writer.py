@@ -14,7 +14,7 @@ import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -213,17 +213,23 @@ class GraphWriter:
                 for some in _slices(rows):
                     self._query(group, kind, query, {"rows": some, "group": group, "now": now})
 
-    def rewrite_log(self, group: str) -> None:
+    def rewrite_log(self, group: str) -> bool:
         """Have the server write its log anew, without what was deleted in a group, and without the queries that it may
-        have noted; it does so by itself, later, where it can't.
+        have noted.
+
+        Returns:
+            Whether it does: not where it is just doing so, or does not allow it.
 
         Raises:
             GraphUnavailable
         """
         with self._reached():
             self._connection().unlink(_telemetry(group))
-            with suppress(ResponseError):
+            try:
                 self._connection().bgrewriteaof()
+            except ResponseError:
+                return False
+            return True
 
     def close(self) -> None:
         """Let go of the connections; writing again makes new ones."""

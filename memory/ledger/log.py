@@ -196,9 +196,11 @@ def forgotten_since(connection: Connection, group: str, found: Slice) -> list[st
     return list(connection.execute(query).scalars())
 
 
-def forgotten_ids(connection: Connection, group: str) -> list[str]:
-    """Ids of all events of a group whose content was forgotten."""
-    query = select(events.c.id).where(events.c.group_id == group, events.c.forgotten.is_not(None))
+def forgotten_ids(connection: Connection, group: str, since: int) -> list[str]:
+    """Ids of all events of a group whose content was forgotten since then, ms since 1970."""
+    query = select(events.c.id).where(
+        events.c.group_id == group, events.c.forgotten.is_not(None), events.c.forgotten >= since
+    )
     return list(connection.execute(query).scalars())
 
 

@@ -54,6 +54,21 @@ events = Table(
     Index("events_forgotten", "group_id", "seq", sqlite_where=_GONE, postgresql_where=_GONE),
 )
 
+forgettings = Table(
+    "forgettings",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False, comment="not later than `forgotten` of any event concerned"),
+    Column("latest", BigInteger, nullable=False, comment="of its last change; each has another"),
+    Column(
+        "prose",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="whether a model had found something in what was forgotten",
+    ),
+)
+
 event_paths = Table(
     "event_paths",
     metadata,

@@ -94,6 +94,11 @@ def context(group: str, digest: str) -> str:
     return f"{PREFIX}context:{group}:{digest}"
 
 
+def answers(group: str) -> str:
+    """Zset: keys of a group's answers, cached and handed over, scored by when (ms) they expire."""
+    return f"{PREFIX}answers:{group}"
+
+
 def filling(group: str, digest: str) -> str:
     """String with a TTL: id of the question that is filling this answer now."""
     return f"{PREFIX}filling:{group}:{digest}"

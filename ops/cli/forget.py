@@ -90,7 +90,12 @@ def command(
             if (found.events or found.dead_letters) and not yes:
                 _confirm(found, paths, name)
             with progress("forgetting", found.events) as bar:
-                forget_in(outcome, queue, ledger, chosen, lambda events: bar.advance(bar.task_ids[0], events))
+                of_ledger, of_graph = bar.task_ids[0], bar.add_task("taking out of the graph", total=found.events)
+
+                def taken_out(events: int, total: int) -> None:
+                    bar.update(of_graph, advance=events, total=total)
+
+                forget_in(outcome, queue, ledger, chosen, lambda events: bar.advance(of_ledger, events), taken_out)
     for note in outcome.notes:
         say(note)
     if as_json:

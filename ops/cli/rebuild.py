@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from ops.cli.options import OnlyGroup, checked_group, progress
-from ops.cli.output import Json, examples, print_json
+from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted
 
 EXAMPLES = examples(
@@ -45,6 +45,8 @@ def command(
         with progress("rebuilding") as bar:
             task = bar.task_ids[0]
             done = rebuild(parts, groups, lambda seq, of: bar.update(task, completed=seq, total=of))
+    for note in (note for one in done for note in one.notes):
+        say(note)
     if as_json:
         print_json({"what": what, "groups": [one.as_json() for one in done]})
         return

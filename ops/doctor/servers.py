@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import RedisError
 
 from memory import lua
-from memory.ledger import Ledger, books
+from memory.ledger import Ledger, books, forgettings
 from memory.ledger.dead import letters
 from memory.settings import NotConfigured, settings
 from ops.doctor.finding import Finding, failure, ok, warning
@@ -80,7 +80,14 @@ def ledger(opened: Ledger) -> Iterator[Finding]:
     with opened.read() as connection:
         groups = books.groups(connection)
         dead = letters(connection, group=None, stage=None, limit=MOST_LETTERS)
+        unfinished = forgettings.unfinished(connection)
     yield ok("ledger", f"{opened.address}, {counted(len(groups), 'group')}")
+    for begun in unfinished:
+        message = (
+            f"forgetting in group {begun.group} has not come to its end: graph or files may hold what was forgotten"
+        )
+        remedy = f"if no `memlane forget` is at work, `memlane rebuild graph --group {begun.group}` finishes it"
+        yield warning("forgetting", message, remedy)
     if dead:
         more = "+" if len(dead) == MOST_LETTERS else ""
         message = f"{counted(len(dead), 'event')}{more} could not be dealt with; the newest: {dead[0].error}"

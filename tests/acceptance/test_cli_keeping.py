@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from memory import lua
 from memory.compaction import decide
-from memory.ledger import Ledger
+from memory.ledger import Ledger, forgettings
 from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal
 from tests.project import project
 from tests.servers import wait_until
@@ -174,8 +175,9 @@ def test_forget_asks_who_can_be_asked(memlane: CommandLine, group: str) -> None:
     assert memlane.books(group).forgotten > 0
 
 
-def test_nothing_of_it_is_left_in_the_ledgers_file(memlane: CommandLine, group: str) -> None:
-    """While workers, and so other connections, are at work."""
+def test_nothing_of_it_is_left_in_any_file(memlane: CommandLine, group: str) -> None:
+    """While workers, and so other connections, are at work: ledger, the logs of both servers, all files of the home. Just
+    before, somebody has asked for it, so its answers wait in the cache and for who asked."""
     secret = f"unmistakable{group.replace('-', '')}"
     memlane("store", f"the {secret} is under the mat", "--session", "gone")
     memlane.books(group)
@@ -183,9 +185,19 @@ def test_nothing_of_it_is_left_in_the_ledgers_file(memlane: CommandLine, group: 
     def held() -> bool:
         return any(secret.encode() in file.read_bytes() for file in memlane.home.glob("ledger.sqlite3*"))
 
+    def holding() -> list[Path]:
+        found = []
+        for file in memlane.home.rglob("*"):
+            # Logs are written anew meanwhile.
+            with suppress(FileNotFoundError):
+                if file.is_file() and secret.encode() in file.read_bytes():
+                    found.append(file)
+        return found
+
     def cached() -> bool:
         with memlane.queue() as queue:
-            return any(True for _ in queue.scan_iter(lua.context(group, "*")))
+            replies = [queue.lindex(key, 0) or b"" for key in queue.scan_iter(lua.reply("*"))]
+            return any(secret.encode() in reply for reply in replies) or bool(queue.exists(lua.answers(group)))
 
     assert secret in memlane("recall", secret).out
     assert held()
@@ -194,6 +206,28 @@ def test_nothing_of_it_is_left_in_the_ledgers_file(memlane: CommandLine, group: 
     assert (answer["events"], answer["notes"]) == (1, [])
     assert not held()
     assert not cached()
+    wait_until(lambda: not holding(), "no file to hold it", PATIENCE)
+
+
+def test_what_was_not_finished_is_named_and_finished(memlane: CommandLine, group: str) -> None:
+    """Given forgetting that did not come to its end, I expect doctor to name it, and rebuilding the graph to end it."""
+    filled(memlane, group)
+    again = ("forget", "--id", events_of(group)[0]["id"], "--yes", "--json")
+    assert memlane(*again).json["events"] == 1
+    ledger = Ledger(f"sqlite:///{memlane.home / 'ledger.sqlite3'}")
+    with ledger.write() as connection:
+        forgettings.begin(ledger, connection, group, 1, prose=True)
+
+    def named() -> bool:
+        return f"forgetting in group {group} has not come to its end" in memlane("doctor").out.replace("\n", " ")
+
+    assert named()
+    # A model's findings are only out of the graph when it is made anew.
+    assert f"`memlane rebuild graph --group {group}`" in " ".join(memlane(*again).json["notes"])
+    assert named()
+    assert memlane("rebuild", "graph", "--group", group, "--json").json["groups"][0]["notes"] == []
+    assert not named()
+    ledger.close()
 
 
 def test_rebuild(memlane: CommandLine, group: str) -> None:

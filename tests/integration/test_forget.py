@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import redis
 from sqlalchemy import select, text, update
 
 from memory import lua
-from memory.cache import Glob
+from memory.cache import Cache, Glob
 from memory.events import parse
-from memory.forget import Chosen, Forgetting, Forgotten, NothingChosen, _empty, forget, matching, remaining
+from memory.forget import Chosen, Forgetting, Forgotten, GraphBehind, NothingChosen, _empty, forget, matching, remaining
 from memory.graph import forgetting
 from memory.graph.fingerprint import Fingerprint, fingerprint
 from memory.graph.writer import GraphUnavailable, GraphWriter
@@ -33,14 +33,20 @@ from memory.mechanisms.user_request import UserRequestMechanism
 from memory.plugin_adapter import PluginContext
 from memory.recall import Question
 from memory.recall.rank import rank
+from memory.settings import settings
+from ops.doctor import servers
+from ops.doctor.finding import Finding
+from ops.forgetting import Outcome, forget_in
 from ops.rebuild import _begin_again
 from producers import Publisher
 from tests.conftest import System
+from tests.graph_server import graph_server
 from tests.project import project
 from tests.workers_here import workers_here
 from workers import resources
 from workers.episodes import Episodes
 from workers.index import Index
+from workers.questions import hand_over
 from workers.stage import Follower, drain
 from workers.stages import STAGES
 
@@ -392,6 +398,59 @@ def test_what_a_killed_run_has_left_is_done_by_the_next(
     _begin_again("index", group)
     work(group, "index")
     assert sessions_of(ledger, group) == counted
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_where_the_graph_goes_away_all_else_is_done_and_the_next_finishes_it(
+    here: System, ledger: Ledger, graph: GraphWriter, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a graph server that ends when the first events have been emptied, I expect the database's files to be
+    cleaned, one line that says what is not done, doctor to name it, and the next run to finish it."""
+    word = secrets.token_hex(8)
+    every = [*project(group, 60)]
+    told = {**every[0], "id": f"{group}-told", "type": "chat.message", "data": {"role": "user", "text": word}}
+    publish(group, [*every, told])
+    path = Path(here.database_url.removeprefix("sqlite:///"))
+
+    def held() -> bool:
+        return any(word.encode() in file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+    def named() -> list[Finding]:
+        return [found for found in servers.ledger(ledger) if found.check == "forgetting"]
+
+    def run(ids: list[str], progress: Callable[[int], object]) -> Outcome:
+        outcome = Outcome(group, Forgotten())
+        settings.cache_clear()
+        forget_in(outcome, resources.valkey(), ledger, Chosen(ids=ids), progress, lambda events, total: None)
+        return outcome
+
+    assert held()
+    with graph_server() as url, redis.Redis(unix_socket_path=url.removeprefix("unix://")) as ending:
+        monkeypatch.setenv("MEMLANE_GRAPH_URL", url)
+        with pytest.raises(GraphBehind, match=f"1 events of {group} were forgotten now.*rebuild graph --group {group}"):
+            run([told["id"]], lambda events: ending.shutdown(nosave=True))
+    assert not held()
+    assert len(named()) == 1
+    assert fingerprint(graph, group) != made_of(graph, group, every)
+
+    monkeypatch.setenv("MEMLANE_GRAPH_URL", here.graph_url)
+    (note,) = run(["nothing"], lambda events: None).notes
+    assert "had not come to its end" in note
+    assert named() == []
+    assert fingerprint(graph, group) == made_of(graph, group, every)
+    assert run(["nothing"], lambda events: None).notes == []
+
+
+def test_answers_are_deleted_by_name(here: System, ledger: Ledger, graph: GraphWriter, group: str) -> None:
+    """Given an answer that is cached and waits for who asked, I expect neither to be there afterwards."""
+    client = resources.valkey()
+    cache = Cache(client, group)
+    assert cache.fill("q", "digest", "what was said", ["src/m1.py"], cache.now(), 60)
+    hand_over(client, "tool", {"text": "what was said"}, group)
+    keys = [lua.context(group, "digest"), lua.reply("q"), lua.reply("tool")]
+    assert client.exists(*keys) == 3
+    cache.delete()
+    assert not client.exists(*keys, lua.answers(group))
 
 
 def test_something_must_be_chosen() -> None:
