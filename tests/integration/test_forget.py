@@ -402,7 +402,7 @@ def test_what_a_killed_run_has_left_is_done_by_the_next(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_where_the_graph_goes_away_all_else_is_done_and_the_next_finishes_it(
-    here: System, ledger: Ledger, graph: GraphWriter, group: str, monkeypatch: pytest.MonkeyPatch
+    here: System, ledger: Ledger, graph: GraphWriter, group: str
 ) -> None:
     """Given a graph server that ends when the first events have been emptied, I expect the database's files to be
     cleaned, one line that says what is not done, doctor to name it, and the next run to finish it."""
@@ -425,15 +425,19 @@ def test_where_the_graph_goes_away_all_else_is_done_and_the_next_finishes_it(
         return outcome
 
     assert held()
-    with graph_server() as url, redis.Redis(unix_socket_path=url.removeprefix("unix://")) as ending:
-        monkeypatch.setenv("MEMLANE_GRAPH_URL", url)
+    # Not by the fixture, which is undone after `here`, and would leave what `here` has set.
+    with (
+        graph_server() as url,
+        redis.Redis(unix_socket_path=url.removeprefix("unix://")) as ending,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("MEMLANE_GRAPH_URL", url)
         with pytest.raises(GraphBehind, match=f"1 events of {group} were forgotten now.*rebuild graph --group {group}"):
             run([told["id"]], lambda events: ending.shutdown(nosave=True))
     assert not held()
     assert len(named()) == 1
     assert fingerprint(graph, group) != made_of(graph, group, every)
 
-    monkeypatch.setenv("MEMLANE_GRAPH_URL", here.graph_url)
     (note,) = run(["nothing"], lambda events: None).notes
     assert "had not come to its end" in note
     assert named() == []

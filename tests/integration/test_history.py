@@ -337,7 +337,7 @@ def test_a_ledger_of_before_gets_its_sessions(told: Ledger) -> None:
     stage `index` has begun again, I expect them."""
     before = ask(told, "sessions")["sessions"]
     with told.write() as connection:
-        later = ("spending", "extractions", "embeddings", "embedding_codes", "embedding_models")
+        later = ("spending", "extractions", "embeddings", "embedding_codes", "embedding_models", "forgettings")
         for table in ("sessions", "search_postings", "search_blocks", "checkpoints", *later):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("DROP INDEX events_forgotten"))
