@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import redis
@@ -22,6 +22,8 @@ from memory import lua
 MOST_SECONDS = 3000
 #: How long an answer waits for those who asked, s.
 REPLY_SECONDS = 30
+#: How long it is known, at least, which keys hold answers, s: longer than any of them lives.
+ANSWERS_SECONDS = 2 * MOST_SECONDS
 #: How long an invalidated glob is remembered, s: longer than any answer is in the making.
 GLOB_SECONDS = 600
 #: Keys that one command may touch: more would hold up the server's other clients.
@@ -114,7 +116,6 @@ class Cache:
         """
         depends = sorted({*paths, lua.WHOLE_GROUP})
         ttl_seconds = min(ttl_seconds, MOST_SECONDS)
-        self.note({lua.reply(question): REPLY_SECONDS, lua.context(self._group, digest): ttl_seconds})
         if ttl_seconds:
             # First the paths are made known, then globs are looked at: a glob invalidated meanwhile either finds
             # the paths or is found here.
@@ -126,21 +127,12 @@ class Cache:
             lua.ask(question),
             lua.filling(self._group, digest),
             lua.context(self._group, digest),
+            lua.answers(self._group),
             *(lua.dropped(self._group, path) for path in depends),
         ]
-        arguments = [question, answer, json.dumps(depends, ensure_ascii=False), started, ttl_seconds, REPLY_SECONDS]
+        arguments = [question, answer, json.dumps(depends, ensure_ascii=False), started]
+        arguments += [ttl_seconds, REPLY_SECONDS, ANSWERS_SECONDS]
         return bool(lua.run(self._client, "fill", keys, arguments))
-
-    def note(self, lives: Mapping[str, int]) -> None:
-        """Note keys that are about to hold answers, and for how long, s: so `delete` finds them."""
-        now = self.now() // 1000
-        key = lua.answers(self._group)
-        with self._client.pipeline(transaction=True) as pipeline:
-            # A second more: their life begins a little later than this.
-            pipeline.zadd(key, {name: now + (seconds + 1) * 1000 for name, seconds in lives.items()}, gt=True)
-            pipeline.zremrangebyscore(key, 0, now)
-            pipeline.expire(key, MOST_SECONDS * 2)
-            pipeline.execute()
 
     def delete(self) -> None:
         """Delete all answers of the group, cached ones and those that wait for who asked."""

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from memory import lua
-from memory.cache import REPLY_SECONDS, Cache
+from memory.cache import ANSWERS_SECONDS, REPLY_SECONDS
 from memory.context_window import Thresholds
 from memory.events import GROUP_PATTERN
 from memory.history import router
@@ -83,7 +83,6 @@ def answer(client: redis.Redis, id: str, asked: dict[str, Any]) -> None:
 
 def hand_over(client: redis.Redis, id: str, found: dict[str, Any], group: str | None = None) -> None:
     """Give an answer to whoever waits for it; `group` is the one whose events it may tell of."""
-    text = json.dumps(found, ensure_ascii=False)
-    if group is not None:
-        Cache(client, group).note({lua.reply(id): REPLY_SECONDS})
-    lua.run(client, "answer", [lua.reply(id), lua.ask(id)], [text, REPLY_SECONDS])
+    keys = [lua.reply(id), lua.ask(id), *([lua.answers(group)] if group is not None else [])]
+    arguments = [json.dumps(found, ensure_ascii=False), REPLY_SECONDS, ANSWERS_SECONDS]
+    lua.run(client, "answer", keys, arguments)

@@ -22,7 +22,9 @@ from producers.client import NoAnswer
 from producers.publisher import QueueUnavailable
 from tests import servers
 from tests.workers_here import workers_here
+from workers import resources
 from workers.questions import ToolFailed as WorkerFailed
+from workers.questions import hand_over
 from workers.recall import reply
 
 GROUP = "shop"
@@ -198,3 +200,16 @@ def test_a_question_that_nobody_took_leaves_nothing(queue: redis.Redis, asker: A
         asker.ask("help", deadline=0.3)
     ring = (queue.rpop(lua.BELL) or b"").decode()
     assert 0 < queue.pttl(lua.ask(ring.removeprefix("ask "))) <= 1_000
+
+
+def test_an_answer_is_handed_over_at_the_memory_limit(queue: redis.Redis, environ: dict[str, str]) -> None:
+    """If the queue server takes nothing more, I expect who asked to get the answer all the same, and its key to be
+    known to who forgets."""
+    with workers_here(environ):
+        queue.config_set("maxmemory", 1)
+        try:
+            hand_over(resources.valkey(), "id", {"text": "known"}, GROUP)
+        finally:
+            queue.config_set("maxmemory", 0)
+    assert queue.lrange(lua.reply("id"), 0, -1) == [b'{"text": "known"}']
+    assert queue.zrange(lua.answers(GROUP), 0, -1) == [lua.reply("id").encode()]
