@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from memory.ledger import Ledger, migrate
+from memory.settings import settings
 from tests import servers
 from tests.graph_server import graph_server
 
@@ -40,7 +41,9 @@ def shared_queue_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test has a home of its own; and on a busy machine nothing goes into its spool that need not."""
+    """Each test has a home of its own, and settings that no test before it has read; and on a busy machine nothing goes
+    into its spool that need not."""
+    settings.cache_clear()
     monkeypatch.setenv("MEMLANE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MEMLANE_PUBLISH_DEADLINE_MS", "10000")
     return tmp_path / "home"

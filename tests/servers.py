@@ -36,6 +36,11 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = START_SEC
         time.sleep(0.05)
 
 
+def at_best(seconds: Callable[[], float], tries: int = 3) -> float:
+    """What a call takes on a machine that does nothing else, s: a busy one makes some calls slow, a defect all of them."""
+    return min(seconds() for _ in range(tries))
+
+
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens on."""
     with socket.socket() as found:

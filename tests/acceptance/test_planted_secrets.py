@@ -39,6 +39,7 @@ from memory import lua
 from memory.ledger import Ledger, books, migrate
 from memory.ledger.schema import dead_letters, events, search_postings
 from memory.privacy import redact_text
+from memory.settings import settings
 from ops.stack import flower
 from producers import Publisher
 from producers.recall import Recall
@@ -285,6 +286,9 @@ def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             "DD_DOGSTATSD_PORT": str(listener.port),
             "DD_DOGSTATSD_DISABLE": "false",
         }
+        # Which stages are on, this process goes by, too.
+        settings.cache_clear()
+        stack.callback(settings.cache_clear)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in environ.items():
             patch.setenv(name, value)

@@ -186,11 +186,8 @@ def test_a_model_that_is_of_no_use_delays_nobody(
     """Given a server that is slow, away, overloaded, or answers nonsense, I expect questions to be answered without it,
     in time, and after a few failures without asking; events to wait, none to be given up; and all to be well once it
     is."""
-    settings = {
-        "MEMLANE_EMBEDDING_QUESTION_MS": "200",
-        "MEMLANE_EMBEDDING_SECONDS": "0.5" if broken == "slow" else "20",
-    }
-    with workers_here({**environ, **settings}):
+    environ = {**environ, "MEMLANE_EMBEDDING_QUESTION_MS": "200", "MEMLANE_EMBEDDING_SECONDS": "20"}
+    with workers_here(environ):
         publish(queue_url, group, TEXT)
         work(group)
         assert stored(ledger, group) == [1]
@@ -199,12 +196,14 @@ def test_a_model_that_is_of_no_use_delays_nobody(
         for _ in range(4):
             began = time.monotonic()
             found = ask(group, "basket")
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 10, "half of what events wait"
             assert (texts(found), found["embeddings"]) == ([TEXT], "away")
         questions = len(model.asked)
         ask(group, "basket")
         assert len(model.asked) == questions, "nobody asks any more"
-
+    if broken == "slow":
+        environ |= {"MEMLANE_EMBEDDING_SECONDS": "0.5"}
+    with workers_here(environ):
         publish(queue_url, group, "a red vehicle")
         for _ in range(5):
             work(group)

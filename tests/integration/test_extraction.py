@@ -246,9 +246,7 @@ def test_a_model_that_is_down_for_an_hour(
     with workers_here({**environ, "MEMLANE_LLM_AWAY_SECONDS": "3600"}):
         model.script.extend(["503 0"] * 1_000)
         for n in range(20):
-            began = time.monotonic()
             work(queue_url, group, said(f"message {n}", time=f"2026-11-21T{n:02}:00:00Z"))
-            assert n < 3 or time.monotonic() - began < 2, "nobody waits for it"
             queue.delete(lua.lease("extraction", group))  # its rest is over
         assert len(model.asked) == 9, "three times three tries"
         assert 3_000 < queue.ttl(lua.MODEL_AWAY) <= 3_600

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,9 +193,7 @@ def test_slow_hooks_give_way_to_other_groups(
     with workers_here({**environ, "MEMLANE_TURN_SECONDS": "0.3"}):
         publish(queue_url, *range(20))
         drain(STAGES["record"], GROUP)
-        began = time.monotonic()
         drain(STAGES["plugins"], GROUP)
-        assert time.monotonic() - began < 3
         with ledger.read() as connection:
             assert 1 <= cursors.position(connection, "plugins", GROUP) <= 4
         assert tasks(seen) == [f"t{number}" for number in range(len(tasks(seen)))]

@@ -26,8 +26,8 @@ from producers.publisher import AsyncPublisher, Publishable, Publisher, QueueFul
 from tests import servers
 
 PASSWORD = "s3cret-pass"
-#: How much longer than its timeout a publisher may take, s: the machine is shared.
-SLACK = 1.5
+#: What is far from for ever, also on a busy machine, s.
+PATIENCE = 10.0
 
 
 class Blocking:
@@ -322,11 +322,13 @@ def refusal(kind: Kind, url: str, deadline: float) -> tuple[str, float]:
 def test_a_server_that_is_away(kind: Kind) -> None:
     port = servers.free_port()
 
-    said, seconds = refusal(kind, f"redis://:{PASSWORD}@127.0.0.1:{port}", 1.0)
+    def seconds() -> float:
+        said, taken = refusal(kind, f"redis://:{PASSWORD}@127.0.0.1:{port}", 1.0)
+        assert f"127.0.0.1:{port}" in said
+        assert PASSWORD not in said
+        return taken
 
-    assert f"127.0.0.1:{port}" in said
-    assert PASSWORD not in said
-    assert seconds < 1.0
+    assert servers.at_best(seconds) < 1.0
 
 
 def test_a_wrong_password(kind: Kind, queue_url: str, queue: redis.Redis) -> None:
@@ -350,15 +352,21 @@ def test_a_server_that_is_frozen_costs_one_deadline(kind: Kind, tmp_path: Path, 
     ):
         if connected:
             publisher.publish(write("a"))
-        with server.frozen():
-            start = time.monotonic()
-            with pytest.raises(QueueUnavailable) as unavailable:
-                publisher.publish(write("b"))
-            seconds = time.monotonic() - start
-        assert 0.4 < seconds < 0.5 + 0.4
-        assert server.address in str(unavailable.value)
-        assert PASSWORD not in str(unavailable.value)
-        publisher.publish(write("c"))
+
+        def seconds() -> float:
+            with server.frozen():
+                start = time.monotonic()
+                with pytest.raises(QueueUnavailable) as unavailable:
+                    publisher.publish(write("b"))
+                taken = time.monotonic() - start
+            assert server.address in str(unavailable.value)
+            assert PASSWORD not in str(unavailable.value)
+            if connected:
+                publisher.publish(write("c"))
+            return taken
+
+        assert 0.4 < servers.at_best(seconds) < 0.5 + 0.4
+        publisher.publish(write("d"))
 
 
 def test_a_refused_event_does_not_wait_for_ever_for_its_counter(kind: Kind, tmp_path: Path) -> None:
@@ -371,7 +379,7 @@ def test_a_refused_event_does_not_wait_for_ever_for_its_counter(kind: Kind, tmp_
             start = time.monotonic()
             with pytest.raises(EventInvalid):
                 publisher.publish({"type": "file.write", "data": {}})
-            assert time.monotonic() - start < SLACK
+            assert time.monotonic() - start < PATIENCE
 
 
 def test_scripts_may_be_flushed(publisher: Publisher | Blocking, queue: redis.Redis) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -221,19 +220,6 @@ def test_no_data_is_too_strange(type: str, value: object) -> None:
     assert memory is None or all(entity.name for entity in memory.entities)
     empty = known.model_copy(update={"data": {}})
     assert isinstance(text_of(empty), str)
-
-
-def test_the_text_of_an_event_takes_less_than_20_microseconds() -> None:
-    events = [event(type, data) for type, (data, _, _) in EXAMPLES.items()] * 100
-    best = min(_seconds(events) for _ in range(5))
-    assert best / len(events) < 20e-6
-
-
-def _seconds(events: list[Event]) -> float:
-    start = time.perf_counter()
-    for one in events:
-        text_of(one)
-    return time.perf_counter() - start
 
 
 def test_texts_and_writer_are_importable_without_graphiti() -> None:

@@ -123,6 +123,8 @@ async def spoils_its_context(context: PluginContext) -> NoReturn:
     raise ValueError("spoilt")
 
 
+#: Far from the 60 s that a hook here would take, also on a busy machine, s.
+PATIENCE = 20.0
 #: Lets the threads and tasks end that a test has left behind.
 released = threading.Event()
 
@@ -160,7 +162,7 @@ def test_a_hook_that_misbehaves_stops_neither_others_nor_the_caller(
     func: Callable[[PluginContext], Any], said: str
 ) -> None:
     """Given a hook that misbehaves between two that don't. If their event comes, I expect a failed result of that one,
-    good ones of the others, each with the whole context, and that the caller goes on within a second."""
+    good ones of the others, each with the whole context, and that the caller goes on long before the bad one would."""
     seen: list[Any] = []
 
     async def good(context: PluginContext) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def test_a_hook_that_misbehaves_stops_neither_others_nor_the_caller(
     assert [result.success for result in results] == [True, False, True]
     assert results[1] == PluginResult(False, f"bad: {said}", {"error": said})
     assert seen == [{"limit": 100}, {"limit": 100}]
-    assert took < 1
+    assert took < PATIENCE
 
 
 @pytest.mark.parametrize("timeout", ["soon", 0, -1, float("nan")])
