@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other, as tables; with --json as one JSON object.
 
-Takes about five minutes. Each figure stands beside what one would use instead, measured in the same run.
+Takes about 20 minutes. Each figure stands beside what one would use instead, measured in the same run.
 """
 
 from __future__ import annotations

@@ -281,11 +281,8 @@ class Event(BaseModel):
         Raises:
             EventInvalid: larger than `MAX_EVENT_BYTES`, or not expressible as JSON.
         """
-        fields: dict[str, Any] = {}
-        for name in Event.model_fields:
-            value = getattr(self, name)
-            if value is not None:
-                fields[name] = value
+        # Pydantic keeps attributes there in the envelope's order.
+        fields = {name: value for name, value in self.__dict__.items() if value is not None}
         fields["time"] = self.time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
         data = fields.pop("data")
         fields.update((name, value) for name, value in (self.model_extra or {}).items() if value is not None)

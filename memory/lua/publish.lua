@@ -47,7 +47,7 @@ end
 
 -- INFO costs as much as the rest of this script: what it says is remembered for 100 ms, for a second where it is full.
 -- Large calls look for themselves, since many of them fit into 100 ms.
-local mark = redis.call('GET', KEYS[6])
+local mark, generation = unpack(redis.call('MGET', KEYS[6], KEYS[7]))
 if mark == '1' then
   return full('memory')
 end
@@ -66,7 +66,6 @@ if not mark or bytes > 4096 then
   redis.call('SET', KEYS[6], '0', 'PX', 100)
 end
 
-local generation = redis.call('GET', KEYS[7])
 if not generation then
   -- Everything was wiped.
   local now = redis.call('TIME')
