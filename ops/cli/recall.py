@@ -48,7 +48,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Ask the group's memory: what it knows, with the session, time and file that each fact comes from."""
-    from ops.recalling import least_tokens
+    from ops.budget import least_tokens
     from producers.recall import Recall
 
     not_empty(question, "QUESTION")

@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 from memory.events import normal_path
 from memory.history.answer import help_on
 from memory.history.operations import OPERATIONS, Arguments, HistoryError, Operation, Query, SessionId, checked
+from ops.budget import least_tokens
 from ops.history.plans import PLANS, plans
-from ops.recalling import least_tokens
 from producers import Publisher
 from producers.asking import Asker
 from producers.recall import Recall as RecallClient

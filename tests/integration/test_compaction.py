@@ -41,23 +41,6 @@ GROUP = "shop"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
-@pytest.fixture
-def environ(home: Path, queue_url: str, database_url: str) -> dict[str, str]:
-    return {
-        "MEMLANE_HOME": str(home),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_DATADOG": "false",
-    }
-
-
-@pytest.fixture
-def worker(environ: dict[str, str]) -> Iterator[None]:
-    """This process may do a worker's work."""
-    with workers_here(environ):
-        yield
-
-
 def publish(url: str, *events: dict[str, Any], group: str = GROUP) -> None:
     with Publisher(url, source="test", group=group) as publisher:
         publisher.publish_many(events)

@@ -38,23 +38,14 @@ def model() -> Iterator[ScriptedModel]:
 
 
 @pytest.fixture
-def environ(home: Path, queue_url: str, database_url: str, model: ScriptedModel) -> dict[str, str]:
+def environ(environ: dict[str, str], model: ScriptedModel) -> dict[str, str]:
     return {
-        "MEMLANE_HOME": str(home),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_DATADOG": "false",
+        **environ,
         "MEMLANE_LLM_BASE_URL": model.url,
         "MEMLANE_LLM_API_KEY": KEY,
         "MEMLANE_LLM_MODEL": "scripted",
         "MEMLANE_LLM_SECONDS": "5",
     }
-
-
-@pytest.fixture
-def worker(environ: dict[str, str]) -> Iterator[None]:
-    with workers_here(environ):
-        yield
 
 
 def note(_: Asked) -> dict[str, Any]:

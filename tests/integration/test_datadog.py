@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -32,11 +31,9 @@ def agent() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def environ(queue_url: str, database_url: str, tmp_path: Path, agent: socket.socket, ledger: Ledger) -> dict[str, str]:
+def environ(environ: dict[str, str], agent: socket.socket, ledger: Ledger) -> dict[str, str]:
     return {
-        "MEMLANE_HOME": str(tmp_path),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
+        **environ,
         "MEMLANE_DATADOG": "true",
         "DD_AGENT_HOST": "127.0.0.1",
         "DD_DOGSTATSD_PORT": str(agent.getsockname()[1]),

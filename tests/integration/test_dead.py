@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ from memory.ledger import Ledger, books, dead
 from memory.ledger.dead import NoSuchLetter, Selected, Selection
 from memory.ledger.schema import dead_letters, stage_cursors
 from ops.retry import RetryFailed, retry
-from tests.workers_here import workers_here
 from workers.index import Index
 from workers.stages import STAGES
 
@@ -132,13 +129,6 @@ def test_two_who_drop_the_same_drop_each_letter_once(ledger: Ledger) -> None:
 
     assert sorted(n for numbers in found for n in numbers) == list(range(1, 301))
     assert dropped(ledger) == {(f"g{n}", "index"): 100 for n in range(3)}
-
-
-@pytest.fixture
-def worker(queue_url: str, database_url: str, tmp_path: Path, ledger: Ledger) -> Iterator[None]:
-    environ = {"MEMLANE_HOME": str(tmp_path), "MEMLANE_VALKEY_URL": queue_url, "MEMLANE_DATABASE_URL": database_url}
-    with workers_here(environ):
-        yield
 
 
 def test_a_retry_that_fails_tells_no_secret(ledger: Ledger, worker: None) -> None:

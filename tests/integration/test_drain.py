@@ -53,17 +53,9 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 
 @pytest.fixture
-def environ(queue_url: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+def environ(environ: dict[str, str]) -> dict[str, str]:
     """Variables of a worker with short times."""
-    addresses = {"MEMLANE_VALKEY_URL": queue_url, "MEMLANE_DATABASE_URL": database_url, "MEMLANE_HOME": str(tmp_path)}
-    return {**OPTIONS, **addresses}
-
-
-@pytest.fixture
-def worker(environ: dict[str, str]) -> Iterator[None]:
-    """This process may do a worker's work."""
-    with workers_here(environ):
-        yield
+    return {**environ, **OPTIONS}
 
 
 @pytest.fixture

@@ -53,12 +53,9 @@ def model() -> Iterator[ScriptedEmbedder]:
 
 
 @pytest.fixture
-def environ(home: Path, queue_url: str, database_url: str, model: ScriptedEmbedder) -> dict[str, str]:
+def environ(environ: dict[str, str], model: ScriptedEmbedder) -> dict[str, str]:
     return {
-        "MEMLANE_HOME": str(home),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_DATADOG": "false",
+        **environ,
         "MEMLANE_EMBEDDING_BASE_URL": model.url,
         "MEMLANE_EMBEDDING_API_KEY": KEY,
         "MEMLANE_EMBEDDING_MODEL": "scripted",
@@ -66,12 +63,6 @@ def environ(home: Path, queue_url: str, database_url: str, model: ScriptedEmbedd
         "MEMLANE_EMBEDDING_QUESTION_MS": "5000",
         "MEMLANE_REST_SECONDS": "0.1",
     }
-
-
-@pytest.fixture
-def worker(environ: dict[str, str]) -> Iterator[None]:
-    with workers_here(environ):
-        yield
 
 
 def said(*texts: str, **more: Any) -> list[dict[str, Any]]:

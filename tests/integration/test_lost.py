@@ -37,19 +37,6 @@ def notes(first: int, count: int) -> list[dict[str, Any]]:
     return [{"id": f"e{n}", "group": GROUP, "type": "completion", "data": {"task": f"t{n}"}} for n in numbers]
 
 
-@pytest.fixture
-def worker(queue_url: str, database_url: str, home: Path) -> Iterator[None]:
-    """This process may do a worker's work."""
-    environ = {
-        "MEMLANE_HOME": str(home),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_DATADOG": "false",
-    }
-    with workers_here(environ):
-        yield
-
-
 def work_off() -> None:
     """Drain every stage that SQL alone is enough for."""
     for stage in ("record", "index", "cache", "cache.index", "telemetry"):

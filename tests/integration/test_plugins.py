@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +80,6 @@ def install(home: Path, seen: Path, *hooks: str) -> None:
     (home / "bad_plugin.py").write_text(PLUGIN.replace("{seen!r}", repr(str(seen))))
     plugin = {"module": "./bad_plugin.py", "config": {"hooks": list(hooks)}}
     (home / "config.json").write_text(json.dumps({"memory": {"plugins": [plugin]}}))
-
-
-@pytest.fixture
-def environ(home: Path, queue_url: str, database_url: str) -> dict[str, str]:
-    return {
-        "MEMLANE_HOME": str(home),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_DATADOG": "false",
-    }
-
-
-@pytest.fixture
-def worker(environ: dict[str, str]) -> Iterator[None]:
-    """This process may do a worker's work."""
-    with workers_here(environ):
-        yield
 
 
 def publish(url: str, *numbers: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,21 +47,12 @@ class Picky(Index):
 
 
 @pytest.fixture
-def environ(queue_url: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+def environ(environ: dict[str, str]) -> dict[str, str]:
     return {
-        "MEMLANE_HOME": str(tmp_path),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_DATADOG": "false",
+        **environ,
         "MEMLANE_REST_SECONDS": "0.05",
         "MEMLANE_LEASE_SECONDS": "0.5",
     }
-
-
-@pytest.fixture
-def worker(environ: dict[str, str], ledger: Ledger) -> Iterator[None]:
-    with workers_here(environ):
-        yield
 
 
 def given(queue_url: str, tasks: list[str]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import redis
@@ -17,7 +15,6 @@ from memory.ledger.log import Slice
 from memory.ledger.schema import dead_letters, events
 from producers import Publisher
 from tests import servers
-from tests.workers_here import workers_here
 from workers.index import Index
 from workers.stage import StageFailed, drain
 from workers.stages import STAGES
@@ -29,15 +26,8 @@ TEXT = f"push with {TOKEN} <private>my salary</private> to src/cart.py"
 
 
 @pytest.fixture
-def worker(queue_url: str, database_url: str, tmp_path: Path, ledger: Ledger) -> Iterator[None]:
-    environ = {
-        "MEMLANE_HOME": str(tmp_path),
-        "MEMLANE_VALKEY_URL": queue_url,
-        "MEMLANE_DATABASE_URL": database_url,
-        "MEMLANE_REST_SECONDS": "0.05",
-    }
-    with workers_here(environ):
-        yield
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return {**environ, "MEMLANE_REST_SECONDS": "0.05"}
 
 
 def test_the_publisher_sends_none(queue_url: str, queue: redis.Redis) -> None:

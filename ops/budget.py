@@ -1,4 +1,4 @@
-"""What is said where a question has no answer."""
+"""How many tokens an answer needs, where too few were allowed."""
 
 from __future__ import annotations
 
