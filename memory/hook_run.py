@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: How long a hook that was cancelled, or a task that it left behind, is waited for, s. Then it is left to itself.
 GRACE_SECONDS = 1.0
+#: How often it is looked, at most, whether a plain function has begun whose time is short, s.
+LOOK_SECONDS = 0.01
 
 
 async def run_hook(hook: MemoryPluginHook, work: Callable[[], Awaitable[Any]]) -> PluginResult:
@@ -82,10 +84,10 @@ async def run_plain_hooks(hooks: Sequence[PlainHook], own: Callable[[], PluginCo
     try:
         while True:
             number, began = turns.running()
-            timeout = hooks[number].timeout if number < len(hooks) else None
-            if ended := await turns.wait(None if timeout is None else began + timeout - time.monotonic()):
+            if ended := await turns.wait(_look_after(hooks[number:], began)):
                 break
-            if turns.leave(number):
+            timeout = hooks[number].timeout
+            if timeout is not None and time.monotonic() >= began + timeout and turns.leave(number):
                 break
     finally:
         turns.stop()
@@ -93,6 +95,15 @@ async def run_plain_hooks(hooks: Sequence[PlainHook], own: Callable[[], PluginCo
         await run.cleaned_up()
     results = [await _plain_result(each.hook, outcome) for each, outcome in zip(hooks, turns.outcomes, strict=False)]
     return results if ended else [*results, _late(hooks[number].hook, hooks[number].timeout)]
+
+
+def _look_after(hooks: Sequence[PlainHook], began: float) -> float | None:
+    """Seconds until the time of the first of these hooks is over, which runs since `began`, or that of one behind it
+    may be: when that one begins, its thread does not say, since that takes longer than most hooks."""
+    seconds = [max(hook.timeout, LOOK_SECONDS) for hook in hooks[1:] if hook.timeout is not None]
+    if hooks and hooks[0].timeout is not None:
+        seconds.append(began + hooks[0].timeout - time.monotonic())
+    return min(seconds, default=None)
 
 
 def _plain(function: Callable[[PluginContext], Any], own: Callable[[], PluginContext]) -> Any:
