@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
 from redis.retry import Retry
@@ -67,17 +65,16 @@ def ledger() -> Iterator[Ledger]:
 
 def _check_schema(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        found = MigrationContext.configure(connection).get_current_heads()
-    known = ScriptDirectory(str(Path(migrations.__file__).parent))
-    if not found:
+        found = migrations.revision(connection)
+    known = migrations.revisions()
+    if found is None:
         raise LedgerNotReady(f"the database at {ledger.address} holds no ledger yet: workers make it when they start")
-    if not set(found) <= {script.revision for script in known.walk_revisions()}:
+    if found not in known:
         raise LedgerNotReady(
-            f"the ledger at {ledger.address} was made by a newer version (schema {', '.join(found)}): "
+            f"the ledger at {ledger.address} was made by a newer version (schema {found}): "
             "update Memlane on this machine, too"
         )
-    if set(found) != set(known.get_heads()):
+    if found != known[-1]:
         raise LedgerNotReady(
-            f"the ledger at {ledger.address} has the old schema {', '.join(found)}: "
-            "restart the workers, which bring it up to date"
+            f"the ledger at {ledger.address} has the old schema {found}: restart the workers, which bring it up to date"
         )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import redis
-from datadog.dogstatsd.base import DogStatsd
 
 from memory import lua
 from memory.events import Event
@@ -21,6 +21,9 @@ from memory.privacy import redact_text
 from memory.settings import settings
 from workers import resources
 from workers.stage import Follower
+
+if TYPE_CHECKING:
+    from workers.statsd import Statsd
 
 #: Text of an error event in Datadog is cut to this many UTF-8 bytes: it refuses more than 8 KiB in all.
 EVENT_TEXT_BYTES = 1_000
@@ -131,13 +134,9 @@ def _short(content: object) -> str:
     return text.encode("utf-8")[:EVENT_TEXT_BYTES].decode("utf-8", "ignore")
 
 
-class _Statsd(DogStatsd):
-    def close(self) -> None:
-        """Send what is buffered, in at most two seconds, and close."""
-        self.stop(timeout=2)
-
-
 @resources.one_a_process
-def _statsd() -> _Statsd:
+def _statsd() -> Statsd:
     """The client: one a process, since it may not be shared across a fork."""
-    return _Statsd()
+    from workers.statsd import Statsd
+
+    return Statsd()

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import make_url, text
 
 from memory.events import Event, parse
-from memory.ledger import Ledger, LedgerUnavailable, books, cursors, migrate
+from memory.ledger import Ledger, LedgerUnavailable, books, cursors, migrate, migrations
 from memory.ledger.log import Entry, KnownIds, read, record
 from memory.ledger.schema import metadata
 from memory.ledger.search import index, search
@@ -67,6 +68,15 @@ def test_migrations_make_what_the_schema_says(ledger: Ledger) -> None:
     # Comments explain the columns to readers of the schema; the databases need not have them.
     assert [d for d in differences if "comment" not in str(d)] == []
     assert ledger.is_sqlite or {str(d[0][0]) for d in differences} <= {"modify_comment"}
+
+
+def test_revisions_are_known_without_alembic(ledger: Ledger) -> None:
+    """Given a new database, I expect it to have the newest revision, which is told without loading Alembic, as Alembic
+    itself tells it."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert migrations.revisions() == sorted(one.revision for one in script.walk_revisions())
+    with ledger.read() as connection:
+        assert migrations.revision(connection) == migrations.revisions()[-1] == script.get_current_head()
 
 
 def test_migrating_again_changes_nothing(ledger: Ledger) -> None:

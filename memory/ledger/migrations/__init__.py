@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
 
 from memory.ledger.engine import Ledger
 
@@ -22,6 +21,10 @@ def migrate(ledger: Ledger) -> None:
     Raises:
         LedgerUnavailable: the database can't be reached.
     """
+    # Here, since who only looks at a ledger does not need it.
+    from alembic import command
+    from alembic.config import Config
+
     with _one_thread, ledger.write() as connection:
         if not ledger.is_sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -29,3 +32,15 @@ def migrate(ledger: Ledger) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def revisions() -> list[str]:
+    """All revisions, the newest last."""
+    return sorted(path.name.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
+
+
+def revision(connection: Connection) -> str | None:
+    """Revision of a database; None if it holds no ledger."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
