@@ -84,7 +84,7 @@ async def run_plain_hooks(hooks: Sequence[PlainHook], own: Callable[[], PluginCo
     try:
         while True:
             number, began = turns.running()
-            if ended := await turns.wait(_look_after(hooks[number:], began)):
+            if ended := await turns.wait(_until_next_look(hooks[number:], began)):
                 break
             timeout = hooks[number].timeout
             if timeout is not None and time.monotonic() >= began + timeout and turns.leave(number):
@@ -97,7 +97,7 @@ async def run_plain_hooks(hooks: Sequence[PlainHook], own: Callable[[], PluginCo
     return results if ended else [*results, _late(hooks[number].hook, hooks[number].timeout)]
 
 
-def _look_after(hooks: Sequence[PlainHook], began: float) -> float | None:
+def _until_next_look(hooks: Sequence[PlainHook], began: float) -> float | None:
     """Seconds until the time of the first of these hooks is over, which runs since `began`, or that of one behind it
     may be: when that one begins, its thread does not say, since that takes longer than most hooks."""
     seconds = [max(hook.timeout, LOOK_SECONDS) for hook in hooks[1:] if hook.timeout is not None]

@@ -65,7 +65,7 @@ def ledger() -> Iterator[Ledger]:
 
 def _check_schema(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        found = migrations.revision(connection)
+        found = migrations.revision_of(connection)
     known = migrations.revisions()
     if found is None:
         raise LedgerNotReady(f"the database at {ledger.address} holds no ledger yet: workers make it when they start")

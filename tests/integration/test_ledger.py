@@ -76,7 +76,7 @@ def test_revisions_are_known_without_alembic(ledger: Ledger) -> None:
     script = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert migrations.revisions() == sorted(one.revision for one in script.walk_revisions())
     with ledger.read() as connection:
-        assert migrations.revision(connection) == migrations.revisions()[-1] == script.get_current_head()
+        assert migrations.revision_of(connection) == migrations.revisions()[-1] == script.get_current_head()
 
 
 def test_migrating_again_changes_nothing(ledger: Ledger) -> None:
