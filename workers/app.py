@@ -33,6 +33,8 @@ def _configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         # For as long as it takes.
         "broker_connection_max_retries": None,
+        # Also after an answer that is none, or a refusal: of a server that was promoted, is full, or is another's.
+        "broker_channel_error_retry": True,
         "worker_consumer": "workers.consumer:Consumer",
         "broker_transport_options": {
             "global_keyprefix": PREFIX,

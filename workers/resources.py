@@ -11,6 +11,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import redis
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from memory.graph.reader import GraphReader
     from memory.graph.writer import GraphWriter
 
+
+#: What is raised while the queue server is away, or what answers is no queue server.
+VALKEY_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse)
 
 #: What was opened, by process and by how. A child keeps what its parent opened, since closing it is a use, too.
 _opened: dict[tuple[int, Callable[[], Any]], Any] = {}
@@ -57,7 +61,7 @@ def _end(opened: Any) -> None:
 
 @one_a_process
 def valkey() -> redis.Redis:
-    """The queue server. Raises redis.ConnectionError or redis.TimeoutError while it is away."""
+    """The queue server. Its commands raise one of VALKEY_AWAY while it is."""
     return redis.Redis.from_url(
         settings().valkey, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 1)
     )

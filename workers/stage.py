@@ -15,8 +15,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from kombu.exceptions import OperationalError
-from redis.exceptions import ConnectionError as ValkeyConnectionError
-from redis.exceptions import TimeoutError as ValkeyTimeout
 from sqlalchemy import Connection
 
 from memory.events import parse
@@ -82,7 +80,7 @@ class Stage(ABC):
             Whether there were as many, so that there may be more.
 
         Raises:
-            cursors.Fenced, LedgerUnavailable, DependencyDown, redis.ConnectionError, redis.TimeoutError
+            cursors.Fenced, LedgerUnavailable, DependencyDown, resources.VALKEY_AWAY
         """
 
     @abstractmethod
@@ -222,7 +220,11 @@ def drain(stage: Stage, group: str) -> None:
         return
     options, client = settings(), resources.valkey()
     lease = Lease(client, stage.name, group, options.lease_seconds)
-    if not lease.take():
+    try:
+        if not lease.take():
+            return
+    except resources.VALKEY_AWAY as error:
+        log.warning("left to the sweep stage=%s group=%s: %s", stage.name, group, error)
         return
     trial = Trial(client, stage.name, group)
     more = True
@@ -248,7 +250,7 @@ def drain(stage: Stage, group: str) -> None:
         lease.let_go(min(max(pause.seconds, options.rest_seconds), LONGEST_PAUSE_SECONDS))
         trial.excused(paused=True)
         return
-    except (LedgerUnavailable, DependencyDown, ValkeyConnectionError, ValkeyTimeout) as error:
+    except (LedgerUnavailable, DependencyDown, *resources.VALKEY_AWAY) as error:
         log.warning("waiting stage=%s group=%s seconds=%s: %s", stage.name, group, options.rest_seconds, error)
         lease.let_go(options.rest_seconds)
         trial.excused()
@@ -267,7 +269,7 @@ def drain(stage: Stage, group: str) -> None:
             wake(stage.name, group)
         elif stage.has_work(group):
             stage.again(group)
-    except (NoRoom, LedgerUnavailable, ValkeyConnectionError, ValkeyTimeout, OperationalError) as error:
+    except (NoRoom, LedgerUnavailable, OperationalError, *resources.VALKEY_AWAY) as error:
         log.warning("left to the sweep stage=%s group=%s: %s", stage.name, group, error)
 
 

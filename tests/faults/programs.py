@@ -26,6 +26,8 @@ from tests import servers
 ROOT = Path(__file__).parents[2]
 LANES = "record,index,cache,telemetry,plugins,compaction,recall"
 QUEUES = f"{LANES},episodes"
+#: Celery app of workers that do what orders.py tells them to.
+ARMED = "tests.faults.armed"
 
 
 class Program:
@@ -180,7 +182,7 @@ class Postgres:
 
 
 class Worker(Program):
-    """A Celery worker. `armed` ones stop or kill themselves where they are told to: see armed.py."""
+    """A Celery worker. Those of ARMED stop or kill themselves where they are told to."""
 
     def __init__(
         self,
@@ -190,9 +192,8 @@ class Worker(Program):
         *,
         queues: str = QUEUES,
         processes: int = 1,
-        armed: bool = False,
+        app: str = "workers.app",
     ) -> None:
-        app = "tests.faults.armed" if armed else "workers.app"
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queues, "-n", f"{name}@%h"]
         command += ["-c", str(processes), "-E", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
         if "episodes" in queues.split(","):

@@ -1,7 +1,7 @@
 """A TCP proxy that does to connections what networks do: cuts, holds up, loses, and garbles.
 
 client ──▶ Proxy ──▶ server
-             mode: pass | cut | hold | lose | delay | garble
+             mode: pass | cut | hold | lose | delay | garble | babble
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, Literal, Self
 #: `hold`    nothing goes through; what was sent meanwhile arrives when the mode ends
 #: `lose`    nothing goes through, ever: connections made or used in this mode stay silent for good, and are never closed
 #: `delay`   everything takes a random time longer
-#: `garble`  the server's answers are random bytes
-Mode = Literal["pass", "cut", "hold", "lose", "delay", "garble"]
+#: `garble`  the server's answers are random bytes, and now and then look like the beginning of one
+#: `babble`  they are bytes that no answer begins with
+Mode = Literal["pass", "cut", "hold", "lose", "delay", "garble", "babble"]
 
 #: Most bytes that a connection lives for in mode `cut`.
 MOST_BYTES = 20_000
@@ -123,9 +124,9 @@ class _Connection:
             await proxy._through.wait()
             if proxy.mode == "delay":
                 await asyncio.sleep(self._chance.uniform(0, LONGEST_DELAY))
-            if proxy.mode == "garble" and answers:
+            if proxy.mode in ("garble", "babble") and answers:
                 proxy.hurt += 1
-                data = self._chance.randbytes(len(data))
+                data = self._chance.randbytes(len(data)) if proxy.mode == "garble" else b"?" * len(data)
             if proxy.mode == "cut" and (part := self._share(data)) is not None:
                 target.write(part)
                 await target.drain()

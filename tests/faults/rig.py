@@ -15,7 +15,7 @@ from memory.ledger import Ledger, migrate
 from memory.settings import Settings
 from producers import Publisher
 from tests.faults.numbered import Sent
-from tests.faults.programs import LANES, Broker, Graph, Program, Worker
+from tests.faults.programs import ARMED, LANES, Broker, Graph, Program, Worker
 from tests.faults.publisher import publish, send_spooled
 from tests.faults.watch import Watch
 
@@ -81,8 +81,8 @@ class Rig:
     def workers(self) -> tuple[Worker, Worker]:
         """Start armed workers as `memlane up` has them: two processes for the lanes, and one for the graph, which may
         hang without the lanes having to wait."""
-        lanes = self.launched("lanes", queues=LANES, processes=2, armed=True)
-        graph = self.launched("graph", queues="episodes", armed=True)
+        lanes = self.launched("lanes", queues=LANES, processes=2, app=ARMED)
+        graph = self.launched("graph", queues="episodes", app=ARMED)
         lanes.wait_for_start()
         graph.wait_for_start()
         return lanes, graph

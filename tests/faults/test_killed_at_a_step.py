@@ -18,7 +18,7 @@ from tests import servers
 from tests.faults.numbered import Sent
 from tests.faults.oracle import settle
 from tests.faults.orders import order, taken
-from tests.faults.programs import LANES, Graph
+from tests.faults.programs import ARMED, LANES, Graph
 from tests.faults.rig import Rig, groups, rig
 from tests.faults.steps import at_each_step
 
@@ -37,7 +37,7 @@ def test_a_whole_worker_dies(graph: Graph, tmp_path: Path) -> None:
     sent = Sent(groups(2), 200)
     with rig(tmp_path, graph) as system, system.watch(sent) as watch:
         system.launched("graph", queues="episodes")
-        dying = system.worker("dying", queues=LANES, processes=2, armed=True)
+        dying = system.worker("dying", queues=LANES, processes=2, app=ARMED)
         order(system.folder, "in transaction record", sent.groups[0], whole=True)
         system.publish(sent, range(100))
         taken(system.folder, sent.groups[0])

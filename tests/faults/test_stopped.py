@@ -20,7 +20,7 @@ from tests import servers
 from tests.faults.numbered import Sent
 from tests.faults.oracle import recovered, settle
 from tests.faults.orders import order, taken
-from tests.faults.programs import LANES, ROOT, Graph, Worker
+from tests.faults.programs import ARMED, LANES, ROOT, Graph, Worker
 from tests.faults.rig import groups, rig
 
 #: Where Celery keeps the wake-ups of stage `record`.
@@ -40,7 +40,7 @@ def test_who_was_stopped_past_its_lease_changes_nothing(graph: Graph, tmp_path: 
     sent = Sent(groups(len(STEPS)), 150)
     with rig(tmp_path, graph) as system:
         system.launched("graph", queues="episodes")
-        stopped = system.worker("stopped", queues=LANES, processes=len(STEPS), armed=True)
+        stopped = system.worker("stopped", queues=LANES, processes=len(STEPS), app=ARMED)
         for group, step in zip(sent.groups, STEPS, strict=True):
             order(system.folder, step, group, number=signal.SIGSTOP)
         system.publish(sent, range(100))
