@@ -49,7 +49,7 @@ def question_words(text: str) -> list[str]:
 
 def name_words(name: str) -> list[str]:
     """The words of somebody's name, each once; as they are, since names have no endings."""
-    return list(dict.fromkeys(_folded(word)[:MAX_WORD] for word in _WORD.findall(name)))
+    return list(dict.fromkeys(folded(word)[:MAX_WORD] for word in _WORD.findall(name)))
 
 
 def named_in(text: str) -> set[str]:
@@ -58,17 +58,17 @@ def named_in(text: str) -> set[str]:
     for name in _NAME.findall(text):
         words = _WORD.findall(name)
         if len(words) > 1 or name[:1].isupper():
-            found.update(_folded(word)[:MAX_WORD] for word in words)
+            found.update(folded(word)[:MAX_WORD] for word in words)
     return found - STOP_WORDS
 
 
 @lru_cache(maxsize=65_536)
 def _terms(word: str) -> tuple[str, ...]:
-    folded = _folded(word)
-    if folded in STOP_WORDS:
+    plain = folded(word)
+    if plain in STOP_WORDS:
         return ()
-    if not word.isascii() and _UNSPACED.search(folded):
-        return tuple(_unspaced(folded))
+    if not word.isascii() and _UNSPACED.search(plain):
+        return tuple(_unspaced(plain))
     whole = _stemmed(word)
     if (word.islower() and word.isalpha()) or (word[1:].islower() and word[1:].isalpha()):
         return (whole,)
@@ -91,11 +91,11 @@ def _unspaced(word: str) -> list[str]:
 
 @lru_cache(maxsize=65_536)
 def _stemmed(word: str) -> str:
-    stem: str = _stemmer.stemWord(_folded(word)[:MAX_WORD])
+    stem: str = _stemmer.stemWord(folded(word)[:MAX_WORD])
     return stem
 
 
-def _folded(word: str) -> str:
+def folded(word: str) -> str:
     """Lower case, without accents."""
     if word.isascii():
         return word.lower()

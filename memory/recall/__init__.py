@@ -5,6 +5,7 @@ features.py   what speaks for each event, as a sum of a few weighted figures
 weights.py    the weights, and how they were chosen
 rank.py       the best events
 packing.py    the context: near-duplicates merged, newest first where statements differ, within a token budget
+likeness.py   which texts say the same
 facts.py      one hop of the knowledge graph
 answer.py     all of it, in order
 """

@@ -70,7 +70,7 @@ def answer(
         ranked = rank(connection, group, question, once)
     embeddings = "none" if vector is None else "away" if once() is None else "asked"
     facts, state = facts_on(graph, group, question, [one.match for one in ranked])
-    packed = pack(ranked, facts, question.tokens)
+    packed = pack(ranked, facts, question)
     depends = {*question.paths, *(item.match.path for item in packed.items if item.match.path)}
     depends |= {f"session:{item.match.session}" for item in packed.items if item.match.session}
     return Answer(

@@ -67,6 +67,8 @@ def features(
     theirs = _agent(connection, group, known, question.text)
     # Who is asked for all that somebody has done is given that, newest first.
     parts["agent"] = theirs if _only_names(question.text, words) else theirs * (sum(parts.values()) > 0)
+    # What was done in a session that is about the question need not be: something else must speak for it.
+    parts["session"] *= sum(part for name, part in parts.items() if name != "session") > 0
     return {name: part for name, part in parts.items() if part.any()}
 
 

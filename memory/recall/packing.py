@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from memory.injected import HEADING, without_injected
 from memory.ledger.search import TALK, Match
-from memory.ledger.words import words_of
+from memory.recall.likeness import likeness, numbers, said, says_the_same, word_sets
+from memory.recall.question import Question
 from memory.recall.rank import Ranked
 
 #: A longer text is shortened to this many characters in the context.
 ITEM_CHARACTERS = 600
 #: Characters that one token is taken for, on average, in English text and code.
 CHARACTERS_A_TOKEN = 4
-#: Texts that share this much of their words (Jaccard) say the same.
-SAME = 0.85
 #: Statements that share this much of their words may say different things of the same matter: the newest comes first.
 ALIKE = 0.5
 #: Longer texts hold more than one statement.
@@ -30,12 +29,12 @@ FACTS_SHARE = 0.2
 
 @dataclass(slots=True)
 class Item:
-    """An event of the context. `times`: how many events say the same; this is the newest of them."""
+    """An event of the context. `times`: how many events say the same; this is the newest of them, with the score and
+    the features of the best."""
 
     match: Match
     features: dict[str, float]
     times: int = 1
-    words: int = field(default=0, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,9 @@ class Packed:
     tokens: int
 
 
-def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], tokens: int) -> Packed:
-    """What fits into so many tokens, best first; facts after the events they belong to."""
-    budget = tokens * CHARACTERS_A_TOKEN
+def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], question: Question) -> Packed:
+    """What fits into the question's budget, best first; facts after the events they belong to."""
+    budget = question.tokens * CHARACTERS_A_TOKEN
     lines, used = [HEADING], len(HEADING)
 
     def fits(line: str, most: int) -> bool:
@@ -72,7 +71,7 @@ def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], tokens: int) -> Packed
         lines.append(line)
         return True
 
-    chosen = newest_first(merged(ranked))
+    chosen = newest_first(merged(ranked), question.text)
     items = [item for item in chosen if fits(line_of(item), budget)]
     most = min(budget, used + int(budget * FACTS_SHARE))
     told = [fact for fact in facts if fits(_fact_line(fact), most)]
@@ -83,47 +82,53 @@ def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], tokens: int) -> Packed
 def merged(ranked: Sequence[Ranked]) -> list[Item]:
     """Each thing that is said once: at the place of the best that says it, in the words of the newest."""
     kept: list[Item] = []
-    for one, words in zip(ranked, word_sets([_said(one.match) for one in ranked]), strict=True):
-        same = next((item for item in kept if likeness(words, item.words) >= SAME), None)
+    words_of_kept: list[list[str]] = []
+    for one in ranked:
+        words = said(_said(one.match))
+        same = next((place for place, others in enumerate(words_of_kept) if says_the_same(words, others)), None)
         if same is None:
-            kept.append(Item(one.match, one.features, 1, words))
+            kept.append(Item(one.match, one.features))
+            words_of_kept.append(words)
             continue
-        same.times += 1
-        if (one.match.time, one.match.seq) > (same.match.time, same.match.seq):
-            same.match, same.features, same.words = one.match, one.features, words
+        item = kept[same]
+        item.times += 1
+        if (one.match.time, one.match.seq) > (item.match.time, item.match.seq):
+            item.match = replace(one.match, score=item.match.score)
+            words_of_kept[same] = words
     return kept
 
 
-def newest_first(items: Sequence[Item]) -> list[Item]:
-    """Short statements on the same matter that differ stand newest first, at the places they had."""
-    ordered = list(items)
-    statements = [place for place, item in enumerate(items) if _states(item)]
-    for number, first in enumerate(statements):
-        words = ordered[first].words
-        places = [place for place in statements[number:] if likeness(words, ordered[place].words) >= ALIKE]
-        newest = sorted((ordered[place] for place in places), key=lambda item: (-item.match.time, -item.match.seq))
-        for place, item in zip(places, newest, strict=True):
-            ordered[place] = item
-    return ordered
+def newest_first(items: Sequence[Item], asked: str) -> list[Item]:
+    """Short statements on the same matter that differ stand newest first, at the places they had; unless a number in
+    what is asked tells which of them is meant."""
+    talk = [place for place, item in enumerate(items) if _states(item)]
+    word_sets_of_talk = word_sets([_said(items[place].match) for place in talk])
+    told = numbers(asked)
+    statements = {
+        place: _Statement(items[place], words, told & numbers(items[place].match.text) if told else told)
+        for place, words in zip(talk, word_sets_of_talk, strict=True)
+        if words.bit_count() <= STATEMENT_WORDS
+    }
+    for place in statements:
+        places = [other for other in statements if other >= place and statements[other].is_like(statements[place])]
+        newest = sorted((statements[other] for other in places), key=_Statement.age)
+        statements.update(zip(places, newest, strict=True))
+    return [statements[place].item if place in statements else item for place, item in enumerate(items)]
 
 
-def word_sets(texts: Sequence[str]) -> list[int]:
-    """The words of each text as a set of bits, the same bit for the same word: comparing these is a tenth
-    of the work that comparing Python's sets is."""
-    bits: dict[str, int] = {}
-    found = []
-    for text in texts:
-        words = 0
-        for word in words_of(text):
-            words |= bits.setdefault(word, 1 << len(bits))
-        found.append(words)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """`words` as `word_sets` gives them; `meant`: numbers in it that the question has, too."""
 
+    item: Item
+    words: int
+    meant: set[str]
 
-def likeness(some: int, others: int) -> float:
-    """The share of their words that two texts have in common (Jaccard); 1 for two without words."""
-    either = (some | others).bit_count()
-    return (some & others).bit_count() / either if either else 1.0
+    def is_like(self, other: _Statement) -> bool:
+        return self.meant == other.meant and likeness(self.words, other.words) >= ALIKE
+
+    def age(self) -> tuple[int, int]:
+        return -self.item.match.time, -self.item.match.seq
 
 
 def shown(match: Match) -> str:
@@ -154,8 +159,7 @@ def _said(match: Match) -> str:
 
 
 def _states(item: Item) -> bool:
-    asks = item.match.text.rstrip().endswith("?")
-    return item.match.type in TALK and not asks and item.words.bit_count() <= STATEMENT_WORDS
+    return item.match.type in TALK and not item.match.text.rstrip().endswith("?")
 
 
 def _time(time: int) -> str:

@@ -61,6 +61,14 @@ def test_the_session_that_is_about_it_comes_first(ledger: Ledger) -> None:
     assert clocks[0].features["session"] > clocks[1].features["session"]
 
 
+def test_a_session_alone_brings_nothing_in(ledger: Ledger) -> None:
+    """Given a session that is about the question, with an event far from what says so. I expect that one not to be
+    recalled for its session, unless the session itself asks."""
+    remember(ledger, [said("deploys go out on Tuesdays"), *(said(f"thing {n}") for n in range(8)), said("x", "s2")])
+    assert found(ledger, "when do deploys go out?") == ["e1", "e2", "e3"]
+    assert set(found(ledger, "when do deploys go out?", session="s1")) == {f"e{n}" for n in range(1, 10)}
+
+
 def test_who_is_named_comes_first(ledger: Ledger) -> None:
     """Given two agents of whom each says the same words. I expect those of the one that the question names; but not of
     an agent whose name is an ordinary word in it."""
