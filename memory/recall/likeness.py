@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from memory.ledger.words import folded, words_of
+import numpy as np
+from numpy.typing import NDArray
+
+from memory.ledger.words import folded
 
 #: Of two texts that say the same, the longer one has at most this share of words that the other has not.
 ADDED = 0.15
@@ -23,7 +26,7 @@ _SAID = re.compile(r"[^\W_]+|[<>=+]|!(?==)|-(?=\d)")
 
 def said(text: str) -> list[str]:
     """All words of a text in its order, as they are but for case and accents; with comparisons and signs."""
-    return [folded(word) for word in _SAID.findall(text)]
+    return _SAID.findall(folded(text))
 
 
 def says_the_same(some: Sequence[str], others: Sequence[str]) -> bool:
@@ -49,20 +52,13 @@ def numbers(text: str) -> set[str]:
     return {word for word in said(text) if any(character.isdigit() for character in word)}
 
 
-def word_sets(texts: Sequence[str]) -> list[int]:
-    """The words of each text as a set of bits, the same bit for the same word: comparing these is a tenth
-    of the work that comparing Python's sets is. Stemmed, and without stop words."""
-    bits: dict[str, int] = {}
-    found = []
-    for text in texts:
-        words = 0
-        for word in words_of(text):
-            words |= bits.setdefault(word, 1 << len(bits))
-        found.append(words)
-    return found
-
-
-def likeness(some: int, others: int) -> float:
-    """The share of their words that two texts have in common (Jaccard); 1 for two without words."""
-    either = (some | others).bit_count()
-    return (some & others).bit_count() / either if either else 1.0
+def common_words(texts: Sequence[Collection[str]]) -> NDArray[np.int64]:
+    """How many different words each two texts have in common, n x n; on the diagonal, how many each has."""
+    columns: dict[str, int] = {}
+    rows = [[columns.setdefault(word, len(columns)) for word in text] for text in texts]
+    has = np.zeros((len(texts), -(-len(columns) // 64) * 64), bool)
+    for row, words in enumerate(rows):
+        has[row, words] = True
+    # As bits: a product of matrices would wake the threads of numpy's library, which a busy machine waits for.
+    bits = np.packbits(has, axis=1).view(np.uint64)
+    return np.bitwise_count(bits[:, None] & bits[None, :]).sum(axis=2, dtype=np.int64)

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memory.injected import HEADING, without_injected
 from memory.ledger.search import TALK, Match
-from memory.recall.likeness import likeness, numbers, said, says_the_same, word_sets
+from memory.ledger.words import words_of
+from memory.recall.likeness import common_words, numbers, said, says_the_same
 from memory.recall.question import Question
 from memory.recall.rank import Ranked
 
@@ -81,54 +85,66 @@ def pack(ranked: Sequence[Ranked], facts: Sequence[Fact], question: Question) ->
 
 def merged(ranked: Sequence[Ranked]) -> list[Item]:
     """Each thing that is said once: at the place of the best that says it, in the words of the newest."""
+    texts = [said(_said(one.match)) for one in ranked]
+    common = common_words(texts)
+    own = common.diagonal()
+    # Most texts have words that each other one has not: these need not be compared word by word.
+    within = common == np.minimum.outer(own, own)
+    alone = within.sum(axis=1) == 1
     kept: list[Item] = []
-    words_of_kept: list[list[str]] = []
-    for one in ranked:
-        words = said(_said(one.match))
-        same = next((place for place, others in enumerate(words_of_kept) if says_the_same(words, others)), None)
-        if same is None:
+    numbers_of_kept: list[int] = []
+    for number, one in enumerate(ranked):
+        same = (
+            place
+            for place, other in enumerate(numbers_of_kept)
+            if within[number, other] and says_the_same(texts[number], texts[other])
+        )
+        place = None if alone[number] else next(same, None)
+        if place is None:
             kept.append(Item(one.match, one.features))
-            words_of_kept.append(words)
+            numbers_of_kept.append(number)
             continue
-        item = kept[same]
+        item = kept[place]
         item.times += 1
         if (one.match.time, one.match.seq) > (item.match.time, item.match.seq):
             item.match = replace(one.match, score=item.match.score)
-            words_of_kept[same] = words
+            numbers_of_kept[place] = number
     return kept
 
 
 def newest_first(items: Sequence[Item], asked: str) -> list[Item]:
     """Short statements on the same matter that differ stand newest first, at the places they had; unless a number in
     what is asked tells which of them is meant."""
-    talk = [place for place, item in enumerate(items) if _states(item)]
-    word_sets_of_talk = word_sets([_said(items[place].match) for place in talk])
-    told = numbers(asked)
-    statements = {
-        place: _Statement(items[place], words, told & numbers(items[place].match.text) if told else told)
-        for place, words in zip(talk, word_sets_of_talk, strict=True)
-        if words.bit_count() <= STATEMENT_WORDS
-    }
-    for place in statements:
-        places = [other for other in statements if other >= place and statements[other].is_like(statements[place])]
-        newest = sorted((statements[other] for other in places), key=_Statement.age)
-        statements.update(zip(places, newest, strict=True))
-    return [statements[place].item if place in statements else item for place, item in enumerate(items)]
+    words = {place: set(words_of(_said(item.match))) for place, item in enumerate(items) if _states(item)}
+    places = [place for place, of_place in words.items() if len(of_place) <= STATEMENT_WORDS]
+    alike = _alike([words[place] for place in places], [items[place].match.text for place in places], asked)
+    # Statements are known by their number in `places`; `order` says which one stands where. Most are like no other.
+    order = list(range(len(places)))
+    several = [number for number in order if alike[number].sum() > 1]
+    for at, place in enumerate(several):
+        group = [other for other in several[at:] if alike[order[place], order[other]]]
+        newest = sorted((order[other] for other in group), key=lambda number: _age(items[places[number]].match))
+        for other, number in zip(group, newest, strict=True):
+            order[other] = number
+    ordered = list(items)
+    for place, number in zip(places, order, strict=True):
+        ordered[place] = items[places[number]]
+    return ordered
 
 
-@dataclass(frozen=True, slots=True)
-class _Statement:
-    """`words` as `word_sets` gives them; `meant`: numbers in it that the question has, too."""
+def _alike(words: Sequence[set[str]], texts: Sequence[str], asked: str) -> NDArray[np.bool_]:
+    """Which statements may say different things of the same matter, n x n."""
+    common = common_words(words)
+    own = common.diagonal()
+    alike: NDArray[np.bool_] = common >= ALIKE * (np.add.outer(own, own) - common)
+    if told := numbers(asked):
+        meant = [told & numbers(text) for text in texts]
+        alike &= np.array([[some == others for others in meant] for some in meant], bool).reshape(alike.shape)
+    return alike
 
-    item: Item
-    words: int
-    meant: set[str]
 
-    def is_like(self, other: _Statement) -> bool:
-        return self.meant == other.meant and likeness(self.words, other.words) >= ALIKE
-
-    def age(self) -> tuple[int, int]:
-        return -self.item.match.time, -self.item.match.seq
+def _age(match: Match) -> tuple[int, int]:
+    return -match.time, -match.seq
 
 
 def shown(match: Match) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory.recall.likeness import likeness, numbers, said, says_the_same, word_sets
+from memory.recall.likeness import common_words, numbers, said, says_the_same
 
 LONG = "the release was built from main, signed with the release key, uploaded to the registry and announced by the bot"
 
@@ -55,8 +55,7 @@ def test_numbers_are_words_with_a_digit() -> None:
     assert numbers("release v2 of 1.2.3, on Tuesday") == {"v2", "1", "2", "3"}
 
 
-def test_likeness_is_the_share_of_common_words() -> None:
-    cart, cake, other, nothing = word_sets(["apple bread cart date", "apple bread cart egg", "fig", ""])
-    assert likeness(cart, cake) == 3 / 5
-    assert likeness(cart, cart) == likeness(nothing, nothing) == 1
-    assert likeness(cart, other) == likeness(cart, nothing) == 0
+def test_common_words_are_counted_once() -> None:
+    texts = [["apple", "bread", "bread", "date"], ["apple", "bread", "egg", "fig"], ["fig"], []]
+    assert common_words(texts).tolist() == [[3, 2, 0, 0], [2, 4, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    assert common_words([]).shape == (0, 0)
