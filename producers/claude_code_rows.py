@@ -9,7 +9,7 @@ Native ids, each of which a hook of Claude Code knows too, or which stand in the
     error              of a tool: id of its use; of the model: uuid of the row
     todo.updated       id of the use of TodoWrite
     session.compacted  uuid of the row that holds the summary
-    completion         uuid of the assistant's row that ends the turn
+    completion         uuid of the assistant's row that ends the turn; `turn` says that it is no more than that
 
 A subagent is a session of its own, `agent-ID`, whose parent is the session that started it.
 """
@@ -144,7 +144,7 @@ class Conversation:
             yield from self._event(row, "chat.message", row.uuid, said)
         if row.message.get("stop_reason") == "end_turn" and not row.sidechain and self.request:
             seconds = max(0.0, (time - self.asked).total_seconds()) if self.asked else None
-            done = {"task": head(self.request, TASK), "duration": seconds, "tokens": self.used or None}
+            done = {"task": head(self.request, TASK), "duration": seconds, "tokens": self.used or None, "turn": True}
             yield from self._event(row, "completion", row.uuid, done)
 
     def _called(self, row: Row, block: dict[str, Any], time: datetime) -> Iterator[dict[str, Any]]:

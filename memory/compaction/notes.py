@@ -17,6 +17,7 @@ from memory.compaction.problems import DENIED, Problems
 from memory.compaction.summaries import sections
 from memory.compaction.words import clipped, line, sentences, text_of
 from memory.events import Event
+from memory.graph.kinds import is_turn
 
 #: Characters of the newest request, and of a summary of the agent's own compaction, that are kept.
 LONG = 8_000
@@ -184,7 +185,7 @@ class Notes:
         self._problems.answered(seq)
         if self._requests:
             self._requests[-1].answered = True
-        if not task:
+        if not task or is_turn(data):
             return
         words = sentences(self._words.text)[:2] if self._words else []
         said = [line(task, ENTRY // 2), *([line(" ".join(words), ENTRY)] if words else [])]

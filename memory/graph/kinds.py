@@ -89,6 +89,16 @@ def _tool(data: Data) -> Iterator[Thing]:
     yield Thing("Tool", first_line(data.get("tool")))
 
 
+def is_turn(data: Data) -> bool:
+    """Whether a completion tells that a turn of the conversation ended, and how long it took: its task is what the user
+    said then, a question perhaps. That is told by the message itself, and nobody says that anything was completed."""
+    return data.get("turn") is True
+
+
+def _completed(data: Data) -> str:
+    return "" if is_turn(data) else _said("Completed", "task")(data)
+
+
 def _task(data: Data) -> Iterator[Thing]:
     yield Thing("Task", first_line(data.get("task")), attributes={"status": "completed"})
 
@@ -217,9 +227,10 @@ KINDS: dict[str, Kind] = {
         links=(Link("HIT_ERROR", "hit error", _error),),
     ),
     "completion": Kind(
-        text=_said("Completed", "task"),
+        text=_completed,
         tags={"type": "success"},
         keep=("duration", "tokens"),
+        when=lambda data: not is_turn(data),
         links=(Link("COMPLETED", "completed", _task),),
     ),
     "session.compacted": Kind(

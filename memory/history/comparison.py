@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memory.graph.kinds import is_turn
 from memory.history.answer import Answer
 from memory.history.markdown import Page, duration, one_line, when
 from memory.history.operations import Compare, HistoryError
@@ -36,7 +37,8 @@ def compare(place: Place, arguments: Compare) -> Answer:
 
 def _side(session: Session, rows: list[Row]) -> dict[str, Any]:
     errors = [str(json.loads(row.data).get("message", "")) for row in rows if row.type == "error"]
-    tasks = [str(json.loads(row.data).get("task", "")) for row in rows if row.type == "completion"]
+    completed = [json.loads(row.data) for row in rows if row.type == "completion"]
+    tasks = [str(data.get("task", "")) for data in completed if not is_turn(data)]
     return {
         **described(session),
         "files": sorted({row.path for row in rows if row.type == "file.write" and row.path}),

@@ -134,6 +134,8 @@ def operation(name: object, known: Mapping[str, Operation] = OPERATIONS) -> Oper
     Raises:
         HistoryError: there is none.
     """
+    if name is None:
+        raise HistoryError(f"tool: is missing, name one of {', '.join(known)}")
     if not isinstance(name, str) or name not in known:
         raise HistoryError(f"tool: there is no operation {_shown(name)}, use one of {', '.join(known)}")
     return known[name]
@@ -149,13 +151,14 @@ def checked(name: object, arguments: object, known: Mapping[str, Operation] = OP
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        raise HistoryError(f"args: must be an object, as in {found.example}")
+        raise HistoryError(f"args: must be an object, as in {json.dumps(found.example)}")
     given = {key: value for key, value in arguments.items() if value is not None}
     try:
         return found.arguments.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(_problem(found, problem) for problem in error.errors(include_url=False))
-        raise HistoryError(f"{problems} (`help` with tool: {found.name} explains its arguments)") from None
+        more = f" (`help` with tool: {found.name} explains its arguments)" if "help" in known else ""
+        raise HistoryError(problems + more) from None
 
 
 def _problem(found: Operation, problem: Any) -> str:

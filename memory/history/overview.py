@@ -11,7 +11,7 @@ from memory.history.answer import Answer
 from memory.history.markdown import Page, counted, duration, one_line, when
 from memory.history.operations import Sessions, Summary
 from memory.history.place import Place
-from memory.ledger import sessions
+from memory.ledger import sessions, totals
 from memory.ledger.sessions import Session
 
 #: Titles that OpenCode gives before it knows better.
@@ -19,21 +19,22 @@ _UNTITLED = ("New session - ", "Child session - ")
 
 
 def summary(place: Place, _: Summary) -> Answer:
-    """Counts over all sessions of the group."""
-    return counted_up(place.group, sessions.totals(place.connection, place.group))
+    """Counts over all that the group holds."""
+    return counted_up(place.group, totals.totals(place.connection, place.group))
 
 
 def counted_up(group: str, found: Mapping[str, int]) -> Answer:
     """`summary` of what was counted: `sessions, projects, started, active, messages, compactions, todos_open,
-    todos_done`, and further counts as far as they are known."""
+    todos_done`, and further counts as far as they are known; see `memory.ledger.totals`."""
     data = {"group": group, **found}
     page = Page(f"What {group} remembers")
-    if not found["sessions"]:
+    if not found["started"]:
         return Answer(page.end("Nothing is known yet."), data)
     page.add(
         f"- {counted(found['projects'], 'project folder')}, {counted(found['sessions'], 'session')}, "
         f"from {when(found['started'])} to {when(found['active'])} UTC",
-        f"- {counted(found['messages'], 'message')}, {counted(found['compactions'], 'compaction')}",
+        f"- {counted(found['messages'], 'message')}, {counted(found['compactions'], 'compaction')}"
+        + (f", {counted(found['checkpoints'], 'checkpoint')}" if "checkpoints" in found else ""),
         f"- todos: {found['todos_open']:,} open, {found['todos_done']:,} done",
     )
     if "events" in found:

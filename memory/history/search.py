@@ -63,7 +63,9 @@ def search(place: Place, arguments: Search) -> Answer:
     shown = 0
     for each in found:
         mark = " (hidden from the model)" if each["hidden"] else ""
-        head = f"- **{each['number']}** {each['type']} in `{each['session']}`, {when(each['time'])}{mark}"
+        # What was remembered by a command, say, is of no session.
+        where = f" in `{each['session']}`" if each["session"] else ""
+        head = f"- **{each['number']}** {each['type']}{where}, {when(each['time'])}{mark}"
         if not page.add(head, f"  {each['snippet']}"):
             break
         shown += 1

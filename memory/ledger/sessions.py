@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select
 
 from memory.events import Event
+from memory.graph.kinds import is_turn
 from memory.ledger import cursors
 from memory.ledger.engine import Ledger
 from memory.ledger.log import Slice, milliseconds, of_session
@@ -86,7 +87,7 @@ class Session:
         elif type == "error":
             self.errors += 1
         elif type == "completion":
-            self.completions += 1
+            self.completions += not is_turn(data)
             self.tokens += _whole(data.get("tokens")) or 0
         elif type == "session.start":
             self.title = _line(data.get("title")) or self.title

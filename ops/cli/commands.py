@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from ops.cli.empty import everywhere
+
 #: In the order of `memlane --help`.
 COMMANDS = (
     "up",
@@ -70,3 +72,6 @@ def options(
     ] = False,
 ) -> None:
     """Shared memory for swarms of coding agents."""
+
+
+everywhere(app)

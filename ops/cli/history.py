@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +32,17 @@ Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="How man
 Project = Annotated[
     Path | None, typer.Option("--project", "-p", help="Only sessions of this project folder; `.` is this one.")
 ]
+
+#: What the arguments of operations are called on the command line; in `search`, `sessionId` is an option.
+NAMES = {
+    "sessionId": "SESSION",
+    "otherSessionId": "OTHER",
+    "projectPath": "--project",
+    "query": "QUERY",
+    "limit": "--limit",
+    "before": "--before",
+    "read": "--read",
+}
 
 
 @app.callback()
@@ -96,7 +110,9 @@ def messages(
     ),
 )
 def search(
-    query: Annotated[str, typer.Argument(help="Words to look for; they are stemmed, any of them may match.")],
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="Words to look for; they are stemmed, any of them may match.")
+    ],
     session: Annotated[str | None, typer.Option("--session", "-s", help="Only in this session.")] = None,
     limit: Limit = None,
     db: Db = None,
@@ -165,7 +181,8 @@ def plans(
     from ops.history import plans as files
     from ops.history.tables import render
 
-    answer = files.plans(project_root(), folder.absolute() if folder else settings().plans, read)
+    with _in_own_words("plans"):
+        answer = files.plans(project_root(), folder.absolute() if folder else settings().plans, read)
     if as_json:
         print_json(answer.data)
     else:
@@ -178,7 +195,8 @@ def _show(tool: str, args: dict[str, Any], db: Path | None, deadline: float, gro
     if db and group is not None:
         raise typer.BadParameter("a database has no groups: leave out --group, or --db", param_hint="--group")
     given = {name: value for name, value in args.items() if value is not None}
-    data = _of_database(db, tool, given).data if db else _of_group(tool, given, deadline, group)
+    with _in_own_words(tool):
+        data = _of_database(db, tool, given).data if db else _of_group(tool, given, deadline, group)
     if as_json:
         print_json(data)
     else:
@@ -221,3 +239,25 @@ def _of_group(tool: str, args: dict[str, Any], deadline: float, group: str | Non
     if not any(data.get(found) for found in ("sessions", "messages", "results", "compactions", "tokens")):
         hint_at_groups(name)
     return data
+
+
+@contextmanager
+def _in_own_words(tool: str) -> Iterator[None]:
+    """What is wrong with an operation, whoever found it, is told by the names of the command line."""
+    from memory.history.operations import HistoryError
+    from producers.asking import ToolFailed
+
+    try:
+        yield
+    except (HistoryError, ToolFailed) as error:
+        raise type(error)(own_words(tool, str(error))) from None
+
+
+def own_words(tool: str, problem: str) -> str:
+    """A problem of an operation, which names its arguments as agents give them, in the words of the command line."""
+    names = NAMES | ({"sessionId": "--session"} if tool == "search" else {})
+    problem = re.sub(r"(?:^|(?<=; ))(\w+)(?=: )", lambda found: names.get(found[1], found[1]), problem)
+    problem = re.sub(r"(?<=than )sessionId$", names["sessionId"], problem)
+    problem = re.sub(r"\(`help` with tool: (\w+) explains its arguments\)$", r"(`memlane history \1 --help`)", problem)
+    problem = re.sub(r"`(sessions|messages|search|compactions|plans)`", r"`memlane history \1`", problem)
+    return problem.replace("` without read ", "` without --read ")

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,9 +135,13 @@ def in_order(first: int | None, last: int | None, since: str, until: str) -> Non
         raise TimeInvalid(f"{since} is after {until}: nothing can be between them")
 
 
-def moment(given: str | None, option: str) -> datetime | None:
+def moment(given: str | None, option: str, *, end: bool = False) -> datetime | None:
     """A time as the user gave it: `2026-11-21`, `2026-11-21T10:00`, with an offset or else in UTC; or how long ago,
     as in `30d`, `12h`, `30m` or `45s`. None if none was given.
+
+    Args:
+        end: whether it is the last moment that counts. A date alone is that whole day, in UTC: it stands for the day's
+            last millisecond then, else for its first.
 
     Raises:
         TimeInvalid: it is none of these.
@@ -152,7 +156,22 @@ def moment(given: str | None, option: str) -> datetime | None:
         raise TimeInvalid(
             f"{option} is {given[:80]!r}: a time as 2026-11-21 or 2026-11-21T10:00Z, or how long ago, as 30d or 12h"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found.replace(hour=23, minute=59, second=59, microsecond=999_000) if end and _is_date(given) else found
+
+
+def milliseconds(time: datetime | None) -> int | None:
+    """A time in ms since 1970."""
+    return None if time is None else round(time.timestamp() * 1000)
+
+
+def _is_date(given: str) -> bool:
+    """Whether a time names a day and no time of it."""
+    try:
+        date.fromisoformat(given)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

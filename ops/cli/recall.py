@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ops.cli.options import Group, group_or_default, hint_at_groups, in_order, moment, not_empty, stored_path
+from ops.cli.options import Group, group_or_default, hint_at_groups, in_order, milliseconds, moment, stored_path
 from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
@@ -33,10 +32,20 @@ def command(
         typer.Option(help="Only events of this type, as chat.message; may be given again.", metavar="TYPE"),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only events from then on: a time, or how long ago (7d, 12h).", metavar="TIME")
+        str | None,
+        typer.Option(
+            help="Only events from then on: a time (2026-11-21, 2026-11-21T10:00Z), or how long ago (7d, 12h). A date "
+            "alone is the whole day, in UTC: here from its beginning.",
+            metavar="TIME",
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Only events up to then.", metavar="TIME")] = None,
-    as_of: Annotated[str | None, typer.Option(help="What was known, and true, then.", metavar="TIME")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only events up to then; of a date alone, to the day's end.", metavar="TIME")
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="What was known, and true, then; of a date alone, at the day's end.", metavar="TIME"),
+    ] = None,
     tokens: Annotated[
         int | None, typer.Option(min=1, show_default="1500", help="How long the context may be, in tokens.")
     ] = None,
@@ -51,8 +60,7 @@ def command(
     from ops.budget import least_tokens
     from producers.recall import Recall
 
-    not_empty(question, "QUESTION")
-    first, last = _milliseconds(moment(since, "--since")), _milliseconds(moment(until, "--until"))
+    first, last = milliseconds(moment(since, "--since")), milliseconds(moment(until, "--until", end=True))
     in_order(first, last, "--since", "--until")
     asked: dict[str, Any] = {
         "paths": [stored_path(one) for one in path or []],
@@ -63,7 +71,7 @@ def command(
         "deadline": deadline,
         "since": first,
         "until": last,
-        "as_of": _milliseconds(moment(as_of, "--as-of")),
+        "as_of": milliseconds(moment(as_of, "--as-of", end=True)),
     }
     least = None
     with Recall(group=group_or_default(group)) as memory:
@@ -106,7 +114,3 @@ def _explain(items: list[dict[str, Any]], facts: list[dict[str, Any]]) -> None:
         typer.echo(
             plain(f"   graph    {' '.join(fact['fact'].split())[:160]} (by {' '.join(fact['about'].split())[:80]})")
         )
-
-
-def _milliseconds(time: datetime | None) -> int | None:
-    return round(time.timestamp() * 1000) if time is not None else None

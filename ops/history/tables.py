@@ -11,6 +11,22 @@ from rich.text import Text
 from memory.history.markdown import duration, one_line, when
 from ops.text import counted, plain
 
+#: What a summary counts, as it is called; of a database not all of it is known.
+_COUNTS = {
+    "projects": "projects",
+    "sessions": "sessions",
+    "messages": "messages",
+    "compactions": "compactions",
+    "checkpoints": "checkpoints",
+    "todos_open": "todos open",
+    "todos_done": "todos done",
+    "events": "events",
+    "writes": "file writes",
+    "errors": "errors",
+    "completions": "completed tasks",
+    "tokens": "tokens used",
+}
+
 
 def render(tool: str, data: dict[str, Any], out: Console) -> None:
     """Print an operation's data."""
@@ -19,12 +35,10 @@ def render(tool: str, data: dict[str, Any], out: Console) -> None:
 
 def _summary(data: dict[str, Any], out: Console) -> None:
     table = _table("", "")
-    for name in ("projects", "sessions", "messages", "compactions", "todos_open", "todos_done"):
-        table.add_row(name.replace("_", " "), f"{data[name]:,}")
-    for name in ("events", "writes", "errors", "completions", "tokens"):
+    for name in _COUNTS:
         if name in data:
-            table.add_row(name, f"{data[name]:,}")
-    if data["sessions"]:
+            table.add_row(_COUNTS[name], f"{data[name]:,}")
+    if data["started"]:
         table.add_row("first", f"{when(data['started'])} UTC")
         table.add_row("last", f"{when(data['active'])} UTC")
     out.print(table)
@@ -62,8 +76,9 @@ def _search(data: dict[str, Any], out: Console) -> None:
         out.print("nothing was found")
     for each in data["results"]:
         hidden = "  (hidden from the model)" if each["hidden"] else ""
-        number = f"{each['number']}  " if each["number"] is not None else ""
-        out.print(Text(plain(f"{number}{each['session']}  {when(each['time'])}  {each['type']}{hidden}"), "dim"))
+        # Of a database there are no numbers here; what was remembered by a command is of no session.
+        head = (each["number"], each["session"], when(each["time"]), each["type"])
+        out.print(Text(plain("  ".join(str(part) for part in head if part is not None) + hidden), "dim"))
         line = Text("  ")
         for place, part in enumerate(plain(each["snippet"]).split("**")):
             line.append(part, "bold" if place % 2 else "")

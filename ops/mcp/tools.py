@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mcp_types import Tool, ToolAnnotations
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from memory.events import normal_path
 from memory.history.answer import help_on
-from memory.history.operations import OPERATIONS, Arguments, HistoryError, Operation, Query, SessionId, checked
+from memory.history.operations import (
+    OPERATIONS,
+    Arguments,
+    Folder,
+    HistoryError,
+    Operation,
+    Query,
+    SessionId,
+    checked,
+)
 from ops.budget import least_tokens
+from ops.cli.options import in_order, milliseconds, moment
 from ops.history.plans import PLANS, plans
 from producers import Publisher
 from producers.asking import Asker
@@ -36,15 +46,30 @@ def _one_word(kind: str) -> str:
 
 
 Kind = Annotated[str, AfterValidator(_one_word)]
+#: A name, or a time.
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
 
 
 class Recall(Arguments):
     query: Annotated[Query, Field(description="what you want to know, in words")]
-    paths: Annotated[list[str], Field(default_factory=list, max_length=100, description="files you are working on")]
+    paths: Annotated[list[Folder], Field(default_factory=list, max_length=100, description="files you are working on")]
     tokens: Annotated[int | None, Field(ge=1, le=100_000, description="how long the answer may be, in tokens")] = None
+    session_id: Annotated[
+        SessionId | None, Field(description="id of your session: what it did last counts for more")
+    ] = None
+    agent: Annotated[Word | None, Field(description="only events of this agent")] = None
+    kinds: Annotated[
+        list[Word], Field(default_factory=list, max_length=100, description="only these types, as chat.message")
+    ]
+    since: Annotated[Word | None, Field(description="only from then on: 2026-11-21, 2026-11-21T10:00Z or 7d")] = None
+    until: Annotated[Word | None, Field(description="only up to then; a date alone: to that day's end, UTC")] = None
+    as_of: Annotated[Word | None, Field(description="what was known, and true, then")] = None
 
 
 class Remember(Arguments):
+    # What is remembered is there to stay: a number is more likely a mistake than a text.
+    model_config = ConfigDict(coerce_numbers_to_str=False)
+
     text: Annotated[Query, Field(description="what is to be remembered, in a sentence or two that stand on their own")]
     path: Annotated[str | None, Field(max_length=4_096, description="file of the project that it is about")] = None
     kind: Annotated[Kind | None, Field(max_length=64, description="such as decision, convention, pitfall")] = None
@@ -137,7 +162,7 @@ class Tools:
             Markdown for the model.
 
         Raises:
-            HistoryError: the call is wrong.
+            HistoryError, TimeInvalid: the call is wrong.
             NoAnswer, ToolFailed, RecallFailed, QueueUnavailable, QueueUnknown: it could not be answered.
             EventInvalid, SpoolFull: it could not be remembered.
         """
@@ -174,10 +199,19 @@ class Tools:
         return text
 
     def _recall(self, asked: Recall) -> str:
-        paths = [self._stored(path) for path in asked.paths]
+        limits: dict[str, Any] = {
+            "paths": [self._stored(path) for path in asked.paths],
+            "session": asked.session_id,
+            "agent": asked.agent,
+            "kinds": asked.kinds,
+            "since": milliseconds(moment(asked.since, "since")),
+            "until": milliseconds(moment(asked.until, "until", end=True)),
+            "as_of": milliseconds(moment(asked.as_of, "asOf", end=True)),
+        }
+        in_order(limits["since"], limits["until"], "since", "until")
         with RecallClient(group=self.group) as memory:
-            found = memory.ask(asked.query, paths=paths, tokens=asked.tokens, deadline=self.deadline)
-            if not found["context"] and (least := least_tokens(memory, asked.query, asked.tokens, paths=paths)):
+            found = memory.ask(asked.query, tokens=asked.tokens, deadline=self.deadline, **limits)
+            if not found["context"] and (least := least_tokens(memory, asked.query, asked.tokens, **limits)):
                 raise HistoryError(f"tokens: {asked.tokens} are too few, what is known needs at least {least}")
         return found["context"] or f"Nothing is known about that in {self.group}."
 

@@ -118,6 +118,37 @@ def test_wrong_command_line(nowhere: CommandLine) -> None:
         assert named[call] in ended.err
 
 
+def test_empty_values_are_refused_alike(nowhere: CommandLine) -> None:
+    """Whatever the command, I expect an empty value to be named with what to do, and nothing to be sent or asked."""
+    option, argument = ", or leave the option out", ", or leave the argument out"
+    refused: dict[tuple[str, ...], tuple[str, str]] = {
+        ("recall", "deploy", "--session", ""): ("--session", option),
+        ("recall", "deploy", "--agent", " "): ("--agent", option),
+        ("recall", "deploy", "--path", "a.py", "--path", ""): ("--path", option),
+        ("recall", "deploy", "--kind", ""): ("--kind", option),
+        ("recall", "deploy", "--until", ""): ("--until", option),
+        ("recall", ""): ("question", ""),
+        ("store", ""): ("text", ""),
+        ("store", "  \n"): ("text", ""),
+        ("store", "x", "--type", ""): ("--type", option),
+        ("publish", "error", "--agent", ""): ("--agent", option),
+        ("history", "--db", "", "summary"): ("--db", option),
+        ("history", "search", ""): ("QUERY", ""),
+        ("history", "messages", "s1", "--read", ""): ("--read", option),
+        ("history", "compactions", ""): ("SESSION", argument),
+        ("history", "compare", "s1", ""): ("OTHER", ""),
+        ("dead", "list", "--error", ""): ("--error", option),
+        ("forget", "--session", ""): ("--session", option),
+        ("invalidate", ""): ("glob", ""),
+    }
+    for call, ended in at_once(nowhere, *refused).items():
+        name, remedy = refused[call]
+        assert (ended.code, ended.out) == (2, ""), ended
+        said = " ".join(ended.err.replace("│", " ").split())
+        assert f"'{name}': is empty: give what is meant{remedy} " in f"{said} ", ended
+        assert "leave" in remedy or "leave" not in said, ended
+
+
 def test_wrong_group_and_wrong_settings_are_named(nowhere: CommandLine) -> None:
     for ended in at_once(nowhere, ("store", "x", "--group", "my shop"), ("status", "--group", "my shop")).values():
         ended.failed("--group", "'my shop'", "A-Z")

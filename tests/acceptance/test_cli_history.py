@@ -63,9 +63,27 @@ def test_two_sessions_side_by_side(memlane: CommandLine, group: str) -> None:
     found = memlane("history", "compare", "s1", "s2", "--json").json
     assert found["files"] == {"both": ["b.py"], "only_first": ["a.py"], "only_second": []}
     assert "files of both (1 entry)\n  b.py" in memlane("history", "compare", "s1", "s2").out
-    memlane("history", "compare", "s1", "s3").failed("there is no session 's3' in " + group)
-    memlane("history", "compare", "s1", "s1").failed("otherSessionId: name another session")
-    memlane("history", "sessions", "--limit", "5000").failed("limit:")
+    lists = "`memlane history sessions` lists them"
+    memlane("history", "compare", "s1", "s3").failed(f"OTHER: there is no session 's3' in {group}, {lists}")
+    memlane("history", "compare", "s1", "s1").failed("OTHER: name another session than SESSION")
+    memlane("history", "messages", "s3").failed(f"SESSION: there is no session 's3' in {group}, {lists}")
+    memlane("history", "search", "x", "--session", "s3").failed("memlane: --session: there is no session 's3'")
+    memlane("history", "sessions", "--limit", "5000").failed("--limit:", "(`memlane history sessions --help`)")
+
+
+def test_what_is_of_no_session(memlane: CommandLine, group: str) -> None:
+    """Given commits, and what was remembered by a command, I expect the summary to count them, and a search to find the
+    latter, without a session being named."""
+    commits = [{"type": "vcs.commit", "data": {"sha": f"{n:040}", "message": f"Cart {n}"}} for n in range(20)]
+    memlane("publish", "--stdin", stdin=lines(*commits))
+    memlane("store", "carts are priced in UTC")
+    memlane.books(group)
+    found = memlane("history", "summary", "--json").json
+    assert (found["sessions"], found["events"], found["messages"]) == (0, 21, 1)
+    assert found["started"] > 0
+    shown = memlane("history", "summary").out.split()
+    assert shown[shown.index("events") + 1] == "21"
+    assert "None" not in memlane("history", "search", "priced").out
 
 
 def test_a_database_needs_no_server(tmp_path: Path) -> None:
@@ -102,7 +120,7 @@ def test_plans_of_this_project(tmp_path: Path) -> None:
     assert (one["name"], one["title"]) == ("limiter.md", "Limiter")
     assert r"\x1b[31mcap it" in memlane("history", "plans", "--read", "limiter.md").out
     assert "no plans in docs" in memlane("history", "plans", MEMLANE_PLANS="docs").out
-    memlane("history", "plans", "--read", "../../x.md").failed("read: there is no plan")
+    memlane("history", "plans", "--read", "../../x.md").failed("--read: there is no plan")
 
 
 def test_what_agents_said_does_not_steer_the_terminal(memlane: CommandLine, group: str) -> None:

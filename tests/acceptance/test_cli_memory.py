@@ -146,7 +146,8 @@ def test_paths_are_seen_from_the_working_folder(memlane: CommandLine, group: str
 
 def test_store_and_recall_say_what_is_missing(memlane: CommandLine, group: str) -> None:
     memlane("store", "x", "--metadata", "by=ops").failed("--metadata", "JSON object")
-    memlane("store", "").failed("data.request")
+    assert "'text': is empty" in memlane("store", "   ").err
+    assert memlane.books(group).captured == 0
     said = memlane("recall", "zanzibar")
     assert (said.code, said.out) == (0, f"nothing is known about that in {group}\n")
     answer = memlane("recall", "zanzibar", "--json").json
@@ -225,6 +226,25 @@ def test_questions_that_ask_for_nothing(memlane: CommandLine, group: str) -> Non
     needed = told[1]
     assert "zebra days" in memlane("recall", "zebra", "--tokens", needed).out
     assert memlane("recall", "quagga", "--tokens", "1").out == f"nothing is known about that in {group}\n"
+
+
+def test_a_date_is_the_whole_day(memlane: CommandLine, group: str) -> None:
+    """Given something of noon, I expect it within its date, which begins and ends in UTC."""
+    noon = {"type": "user.request", "time": "2026-11-22T12:00:00Z", "data": {"request": "zebras sleep standing"}}
+    memlane("publish", "--stdin", stdin=lines(noon))
+    memlane.books(group)
+    found: dict[tuple[str, ...], bool] = {
+        ("--until", "2026-11-22"): True,
+        ("--since", "2026-11-22", "--until", "2026-11-22"): True,
+        ("--until", "2026-11-21"): False,
+        ("--since", "2026-11-23"): False,
+        ("--until", "2026-11-22T11:59"): False,
+    }
+    for limits, within in found.items():
+        items = memlane("recall", "zebras", *limits, "--json").json["items"]
+        assert bool(items) is within, limits
+    shown = memlane("recall", "--help").out
+    assert "whole day, in UTC" in " ".join(shown.replace("│", " ").split())
 
 
 def test_a_group_that_nobody_knows(memlane: CommandLine, group: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,23 @@ def test_a_client_uses_tools_and_resources(
         await anyio.to_thread.run_sync(memlane.books, group)
         recall = {"tool": "recall", "args": {"query": "zebra deploys"}}
         assert "deploys go out on zebra days" in await called(client, "memory", recall)
+        today = datetime.now(UTC).date()
+        within = {"kinds": ["user.request"], "since": "1d", "until": str(today), "asOf": str(today)}
+        outside: list[dict[str, Any]] = [
+            {"until": str(today - timedelta(days=2))},
+            {"agent": "nobody"},
+            {"kinds": ["vcs.commit"], "sessionId": limiter},
+        ]
+        recall = {"tool": "recall", "args": {"query": "zebra deploys", **within}}
+        assert "deploys go out on zebra days" in await called(client, "memory", recall)
+        for limits in outside:
+            asked = {"tool": "recall", "args": {"query": "zebra deploys", **limits}}
+            assert "Nothing is known" in await called(client, "memory", asked), limits
+        wrongs: list[dict[str, Any]] = [{"paths": [""]}, {"agent": " "}, {"kinds": [""]}, {"since": "yesterday"}]
+        for wrong in wrongs:
+            asked = {"tool": "recall", "args": {"query": "zebra deploys", **wrong}}
+            assert next(iter(wrong)) in await refused(client, "memory", asked)
+        assert "None" not in await called(client, "memory", {"tool": "search", "args": {"query": "zebra"}})
 
         said = await called(client, "memory_compact", {"sessionId": limiter[:-2]})
         assert f"session {limiter} is made now" in said
@@ -146,7 +164,13 @@ def test_a_client_uses_tools_and_resources(
         assert "'limit': memory takes tool and args" in await refused(
             client, "memory", {"tool": "sessions", "limit": 5}
         )
+        missing = await refused(client, "memory", {})
+        assert missing.startswith("tool: is missing, name one of recall, help, summary"), missing
+        as_text = await refused(client, "memory", {"tool": "search", "args": '{"query": "x"}'})
+        assert as_text == 'args: must be an object, as in {"query": "limiter test"}'
         assert "text: is missing" in await refused(client, "remember", {})
+        number = await refused(client, "remember", {"text": 5})
+        assert number == "text: input should be a valid string"
         for path in ("../../../etc/passwd", "/etc/passwd", "a\nb"):
             told = await refused(client, "remember", {"text": "x", "path": path})
             assert told.startswith("path: name a file of the project"), told

@@ -15,6 +15,7 @@ from memory.history import router
 from memory.history.markdown import CHARACTERS_A_TOKEN, TOKENS
 from memory.history.operations import OPERATIONS, HistoryError, checked
 from memory.ledger import Ledger, migrate, sessions
+from memory.ledger.log import emptied
 from memory.ledger.schema import events as log
 from memory.ledger.sessions import Session
 from tests.histories import BEGAN_MS, event, index_again, put, said
@@ -69,20 +70,64 @@ def test_summary_counts(told: Ledger) -> None:
         "sessions": 3,
         "projects": 2,
         "started": BEGAN_MS + MINUTE,
-        "active": BEGAN_MS + 15 * MINUTE,
-        "events": 15,
+        "active": BEGAN_MS + 16 * MINUTE,
+        "events": 16,
         "messages": 4,
         "writes": 3,
         "errors": 1,
         "completions": 1,
-        "compactions": 2,
+        "compactions": 1,
+        "checkpoints": 1,
         "tokens": 9_000,
         "todos_open": 1,
         "todos_done": 1,
     }
     assert "- todos: 1 open, 1 done" in read(told, "summary")
+    assert "- 4 messages, 1 compaction, 1 checkpoint" in read(told, "summary")
     assert ask(told, "summary", group="nobody")["sessions"] == 0
     assert "Nothing is known yet" in read(told, "summary", group="nobody")
+
+
+def test_summary_counts_what_is_of_no_session(ledger: Ledger) -> None:
+    """Given events of no session only, one of them forgotten, I expect all others to count, in text as in data."""
+    commits = [event(n, "vcs.commit", None, {"sha": f"{n:040}", "message": "limiter"}) for n in range(1, 5)]
+    more: list[tuple[str, dict[str, Any]]] = [
+        ("user.request", {"request": "in UTC", "action": "remember"}),
+        ("file.write", {"path": "a.py"}),
+        ("completion", {"task": "t"}),
+        ("session.compacted", {"summary": "s"}),
+    ]
+    put(ledger, commits + [event(n, type, None, data) for n, (type, data) in enumerate(more, 5)])
+    with ledger.write() as connection:
+        connection.execute(update(log).where(log.c.seq == 1).values(**emptied(1)))
+    found = ask(ledger, "summary")
+    assert (found["sessions"], found["projects"], found["events"]) == (0, 1, 7)
+    assert (found["started"], found["active"]) == (BEGAN_MS + 2 * MINUTE, BEGAN_MS + 8 * MINUTE)
+    names = ("messages", "writes", "errors", "completions", "compactions", "checkpoints")
+    assert [found[name] for name in names] == [1, 1, 0, 1, 1, 0]
+    assert "- 7 events: 1 file write" in read(ledger, "summary")
+
+
+def test_a_turn_that_ended_is_no_completed_task(ledger: Ledger) -> None:
+    """Given a question that was answered, which Claude Code's transcripts tell as the end of a turn, I expect its
+    tokens to count, and nobody to say that it was completed."""
+    asked = "Which carts are there?"
+    turn = {"task": asked, "duration": 3.0, "tokens": 70, "turn": True}
+    put(
+        ledger,
+        [
+            said(1, "ses_a", asked),
+            said(2, "ses_a", "One, in src/cart.py.", "assistant"),
+            event(3, "completion", "ses_a", turn),
+            said(4, "ses_b", "hello"),
+            event(5, "completion", "ses_b", {"task": "price carts", "tokens": 5}),
+        ],
+    )
+    assert [(each["completions"], each["tokens"]) for each in ask(ledger, "sessions")["sessions"]] == [(1, 5), (0, 70)]
+    compared = ask(ledger, "compare", {"sessionId": "ses_a", "otherSessionId": "ses_b"})
+    assert [side["tasks"] for side in compared["sessions"]] == [[], ["price carts"]]
+    found = ask(ledger, "search", {"query": "which carts are there"})["results"]
+    assert [each["number"] for each in found if "Completed" in each["snippet"] or each["type"] == "completion"] == [5]
 
 
 def test_sessions_are_listed_by_project_the_latest_first(told: Ledger) -> None:
@@ -281,13 +326,13 @@ def test_what_was_forgotten_is_not_shown(told: Ledger) -> None:
     """Given an event of which only a tombstone is left, I expect no operation to show it, and after `recount` none to
     count it."""
     with told.write() as connection:
-        connection.execute(update(log).where(log.c.seq == 6).values(session=None, text="", data="{}"))
+        connection.execute(update(log).where(log.c.seq == 6).values(**emptied(1)))
         sessions.recount(told, connection, "shop", ["ses_a"])
     assert [each["number"] for each in ask(told, "messages", {"sessionId": "ses_a"})["messages"]] == [2]
     assert 6 not in [each["number"] for each in ask(told, "search", {"query": "limiter requests"})["results"]]
     assert ask(told, "summary")["messages"] == 3
     with told.write() as connection:
-        connection.execute(update(log).where(log.c.session == "ses_c").values(session=None, text="", data="{}"))
+        connection.execute(update(log).where(log.c.session == "ses_c").values(**emptied(1)))
         sessions.recount(told, connection, "shop", ["ses_c"])
     assert [each["session"] for each in ask(told, "sessions")["sessions"]] == ["ses_b", "ses_a"]
 

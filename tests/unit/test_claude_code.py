@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from memory.events import Event, create, native_id
+from memory.graph.facts import remember
+from memory.graph.kinds import text_of
 from producers.claude_code import TranscriptsNotFound, read_events, transcripts, transcripts_folder
 
 RECORDING = Path(__file__).parents[1] / "recordings" / "claude-code"
@@ -74,7 +76,15 @@ def test_what_was_said(folder: Path) -> None:
         "task": "The cart loses items when two tabs are open. Please fix it.\nThere is a failing test.",
         "duration": 39.0,
         "tokens": 10 * 19240,
+        "turn": True,
     }
+
+
+def test_what_was_asked_is_no_completed_task(folder: Path) -> None:
+    """Whatever a turn was about, I expect no text and no fact of its end that says the user's words were completed."""
+    ends = [event for event in read(folder) if event.type == "completion"]
+    assert ends
+    assert [(text_of(event), remember(event)) for event in ends] == [("", None)] * len(ends)
 
 
 def test_sessions_and_who_did_it(folder: Path) -> None:

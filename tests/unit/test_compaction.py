@@ -252,6 +252,17 @@ def test_the_summary_of_an_agents_own_compaction_is_understood() -> None:
     }
 
 
+def test_a_turn_that_ended_answers_the_request_and_completes_nothing() -> None:
+    asked = "Which carts are there?"
+    said = [
+        happened("chat.message", role="user", text=asked),
+        happened("chat.message", role="assistant", text="One, in src/cart.py."),
+    ]
+    found = told(*said, happened("completion", task=asked, turn=True))
+    assert ([one.answered for one in found.requests], found.done) == ([True], [])
+    assert told(*said, happened("completion", task=asked)).done
+
+
 def test_forgotten_events_say_nothing() -> None:
     """As `memlane forget` leaves them: without data."""
     for type in ("chat.message", "file.write", "tool.call", "error", "todo.updated", "completion", "vcs.commit"):
