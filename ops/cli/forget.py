@@ -59,7 +59,8 @@ def command(
     """Forget events of a group, for good: those for which all that is given holds.
 
     Their content goes from the ledger, the full text, the graph, dead letters and cached answers. An empty row keeps
-    each id known: published or imported again, it stays forgotten. Nothing in an agent's own database is touched.
+    each id known: published or imported again, it stays forgotten. The servers' files are cleaned each time, also where
+    nothing is left to be forgotten. Nothing in an agent's own database is touched.
     """
     from memory.cache import Glob
     from memory.forget import Chosen, matching
