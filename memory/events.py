@@ -411,10 +411,16 @@ def clip(event: Event) -> None:
 
     event.data = shorten(event.data, "")
     if clipped:
-        earlier = event.data.get("clipped")
-        event.data["clipped"] = {**(earlier if isinstance(earlier, dict) else {}), **clipped}
+        event.data["clipped"] = {**clipped_of(event.data), **clipped}
         if "path" in clipped:
             event.subject = event.data["path"]
+
+
+def clipped_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Which fields of an event's data hold only the beginning of a text, and how many bytes that had, as its producer
+    says. Of events that were made elsewhere it may hold anything."""
+    found = data.get("clipped")
+    return found if isinstance(found, dict) else {}
 
 
 def schema() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, select
 
 from memory.forget import Chosen, matching
 from memory.ledger import Ledger, sessions
-from memory.ledger.log import groups_of
+from memory.ledger.log import known
 from memory.ledger.schema import event_paths, events
 from ops.text import plain
 
@@ -85,9 +85,10 @@ def check(ledger: Ledger, group: str, chosen: Chosen, *, under_way: bool) -> lis
 
 def _ids(connection: Connection, group: str, chosen: Chosen) -> Iterator[tuple[Chosen, str]]:
     """Each id that the group does not have, and what to say of it."""
-    known = groups_of(connection, list(chosen.ids))
+    found = known(connection, list(chosen.ids))
     for id in chosen.ids:
-        if (held := known.get(id)) == group:
+        held = found[id].group if id in found else None
+        if held == group:
             continue
         hint = f"it is in group {held}: add --group {held}" if held else "`memlane recall --json` and `export` show ids"
         yield Chosen(ids=[id]), f"nothing in group {group} has the id {plain(id)[:80]!r}: {hint}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import shlex
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ from ops.imports import Imported, Sending
 AT_ONCE = 200
 #: A file whose first so many lines are no events is none of ours.
 FOREIGN_LINES = 100
+#: What files begin with: gzip's magic number (RFC 1952), SQLite's header, and byte order marks, which are no content.
+GZIP, SQLITE, BOM, UTF_16 = b"\x1f\x8b", b"SQLite format 3\0", b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 
 
 class ExportUnwritable(Exception):
@@ -92,7 +96,14 @@ def _written(path: Path | None) -> Iterator[IO[bytes]]:
         with _replaced(path.resolve()) as whole, _packed(whole, path) as file:
             yield file
     except OSError as error:
-        raise ExportUnwritable(f"{path} can't be written: {error.strerror or error}") from None
+        folder = path.resolve().parent
+        if path.is_dir():
+            remedy = f": it is a folder, name a file in it, such as {path / 'memory.jsonl.gz'}"
+        elif isinstance(error, FileNotFoundError) and not folder.is_dir():
+            remedy = f": there is no folder {folder}; make it (`mkdir -p {shlex.quote(str(folder))}`), or name another"
+        else:
+            remedy = f": {error.strerror or error}"
+        raise ExportUnwritable(f"{path} can't be written{remedy}") from None
 
 
 def is_stdout(path: Path) -> bool:
@@ -143,38 +154,59 @@ def import_lines(
         progress: told how many bytes of the file were read, and how many there are.
 
     Raises:
-        NotAnExport
+        NotAnExport: also where the first `FOREIGN_LINES` lines, or all, are no events. Then nothing was published.
         QueueUnknown: no queue server is known.
         ImportStopped: import again; what was published is known then.
     """
     result = Imported(str(path))
     whole = 0
+    begins: list[bytes] = []
     with Sending(result, "import", ledger, only_new=True) as sending:
-        for where, event_or_error in _events(path, group, progress):
-            if isinstance(event_or_error, str):
-                result.skipped.append(f"{where}: {event_or_error}")
-                if len(result.skipped) == FOREIGN_LINES and not whole:
-                    raise NotAnExport(f"{path} is no export of Memlane's: {result.skipped[0]}")
-                continue
-            whole += 1
-            sending.add(event_or_error, event_or_error.encode())
+        for number, line in _lines(path, progress):
+            try:
+                if isinstance(line, str):
+                    raise EventInvalid(line)
+                event = _event(line, group)
+            except EventInvalid as error:
+                result.skipped.append(f"line {number}: {error}")
+                if not whole:
+                    begins += [line] if isinstance(line, bytes) else []
+                    if len(result.skipped) == FOREIGN_LINES:
+                        break
+            else:
+                whole += 1
+                sending.add(event, event.encode())
+        if result.skipped and not whole:
+            reason = _seems(path, begins) or f"{result.skipped[0]}; `memlane export --output FILE` writes one"
+            raise NotAnExport(f"{path} is no export of Memlane's: {reason}")
     return result
 
 
-def _events(
-    path: Path, group: str | None, progress: Callable[[int, int | None], None]
-) -> Iterator[tuple[str, Event | str]]:
-    """Each line's number, and its event or why it is none."""
-    for number, line in _lines(path, progress):
-        where = f"line {number}"
-        if isinstance(line, str):
-            yield where, line
-            continue
-        try:
-            fields = redacted(json_object(line))
-            yield where, parse({**fields, "group": group} if group else fields)
-        except EventInvalid as error:
-            yield where, str(error)
+def _event(line: bytes, group: str | None) -> Event:
+    """The event of a line.
+
+    Raises:
+        EventInvalid: it is none.
+    """
+    fields = redacted(json_object(line))
+    return parse({**fields, "group": group} if group else fields)
+
+
+def _seems(path: Path, lines: Sequence[bytes]) -> str:
+    """What a file that holds no events seems to be, by its first lines, and what can be done with it; else empty."""
+    if lines and lines[0].startswith(SQLITE):
+        return f"it is a database; if it is OpenCode's, `memlane import opencode {shlex.quote(str(path))}` reads it"
+    if lines and lines[0].startswith(UTF_16):
+        return "its text is UTF-16, as some shells write it: convert it to UTF-8"
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and row.keys() >= {"sessionId", "type"}:
+                return (
+                    "it seems to be a transcript of Claude Code's, which "
+                    f"`memlane import claude-code {shlex.quote(str(path))}` reads"
+                )
+    return ""
 
 
 def _lines(path: Path, progress: Callable[[int, int | None], None]) -> Iterator[tuple[int, bytes | str]]:
@@ -183,8 +215,10 @@ def _lines(path: Path, progress: Callable[[int, int | None], None]) -> Iterator[
     try:
         total = path.stat().st_size
         with path.open("rb") as raw:
-            file: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            file: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2).startswith(GZIP) else raw
             while line := file.readline(MAX_EVENT_BYTES + 2):
+                if number == 1:
+                    line = line.removeprefix(BOM)
                 if len(line) > MAX_EVENT_BYTES + 1:
                     while line and not line.endswith(b"\n"):
                         line = file.readline(MAX_EVENT_BYTES)
@@ -195,7 +229,9 @@ def _lines(path: Path, progress: Callable[[int, int | None], None]) -> Iterator[
                 progress(raw.tell(), total)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if number == 1:
-            raise NotAnExport(f"{path} is no gzip file, or torn at its beginning") from None
+            raise NotAnExport(f"{path} is gzipped, but torn at its beginning: copy it again") from None
         yield number, f"the file is torn here, the rest of it can't be read ({type(error).__name__})"
+    except IsADirectoryError:
+        raise NotAnExport(f"{path} is a folder: name a file, as `memlane export --output FILE` writes it") from None
     except OSError as error:
         raise NotAnExport(f"{path} can't be read: {error.strerror or error}") from None

@@ -86,7 +86,8 @@ def forget_in(
     graph_progress: Callable[[int, int], object],
 ) -> None:
     """Forget, and clean the files of the ledger, the queue server and the graph server; also what an earlier run has
-    left to be done.
+    left to be done. Files also where nothing was found: what was forgotten before may have come in again since, and
+    stand in them though it was recorded nowhere.
 
     Args:
         progress: told how many events were emptied just now.
@@ -112,8 +113,6 @@ def forget_in(
             )
         except GraphBehind as error:
             behind, outcome.forgotten = error, error.forgotten
-        if not before and not outcome.forgotten.events and not outcome.forgotten.dead_letters:
-            return
         with ledger.read() as connection:
             begun = forgettings.of(connection, group)
         if before and before.prose:

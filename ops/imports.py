@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from memory.events import Event, EventInvalid, create_encoded
+from memory.events import Event, EventInvalid, clipped_of, create_encoded
 from memory.ledger import Ledger, LedgerUnavailable
-from memory.ledger.log import groups_of
+from memory.ledger.log import Known, known
 from producers import Publisher, claude_code, git_log, opencode_db
 from producers.claude_code_rows import SOURCE as CLAUDE_CODE
 from producers.group import group_of
@@ -47,7 +47,11 @@ class Imported:
     new: int | None = None
     #: Those that it had, by the group they are in; None where it could not be asked.
     known: Counter[str] | None = None
-    #: Those of them that are in another group than they were meant for, by the group they are in and the one meant.
+    #: Those of `known` whose content was forgotten, and stays so; None where it could not be asked.
+    forgotten: int | None = None
+    #: Texts of which only the beginning was kept.
+    clipped: int = 0
+    #: Those of `known` that are in another group than they were meant for, by the group they are in and the one meant.
     elsewhere: Counter[tuple[str, str]] = field(default_factory=Counter)
     skipped: list[str] = field(default_factory=list)
     #: What the operator should know of the source.
@@ -63,6 +67,8 @@ class Imported:
             "types": dict(sorted(self.types.items())),
             "new": self.new,
             "known": None if self.known is None else dict(sorted(self.known.items())),
+            "forgotten": self.forgotten,
+            "clipped": self.clipped,
             "skipped": self.skipped,
             "notes": self.notes,
         }
@@ -83,7 +89,7 @@ class Sending:
         # Each event names its group.
         self._publisher = Publisher(source=source, group="none", spool=False, deadline=DEADLINE_SECONDS)
         if ledger:
-            result.new, result.known = 0, Counter()
+            result.new, result.known, result.forgotten = 0, Counter(), 0
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +155,7 @@ class Sending:
         for event, _ in self._chunk:
             self._result.types[event.type] += 1
             self._result.groups.add(event.group)
+            self._result.clipped += len(clipped_of(event.data))
             if event.session:
                 self._result.sessions.add(event.session)
         self._chunk.clear()
@@ -159,24 +166,30 @@ class Sending:
             return
         try:
             with self._ledger.read() as connection:
-                groups = groups_of(connection, [event.id for event, _ in self._chunk])
+                found = known(connection, [event.id for event, _ in self._chunk])
         except LedgerUnavailable:
             if self._only_new:
                 raise
-            self._result.new = self._result.known = self._ledger = None
+            self._result.new = self._result.known = self._result.forgotten = self._ledger = None
             self._result.elsewhere.clear()
             return
-        assert self._result.new is not None
-        assert self._result.known is not None
-        self._result.new += len(self._chunk) - len(groups)
-        self._result.known.update(groups.values())
-        self._result.elsewhere.update(
-            (groups[event.id], event.group)
-            for event, _ in self._chunk
-            if groups.get(event.id, event.group) != event.group
-        )
+        self._count(found)
         if self._only_new:
-            self._chunk = [(event, raw) for event, raw in self._chunk if event.id not in groups]
+            self._chunk = [(event, raw) for event, raw in self._chunk if event.id not in found]
+
+    def _count(self, found: dict[str, Known]) -> None:
+        result = self._result
+        assert result.new is not None
+        assert result.known is not None
+        assert result.forgotten is not None
+        result.new += len(self._chunk) - len(found)
+        result.known.update(one.group for one in found.values())
+        result.forgotten += sum(one.forgotten for one in found.values())
+        for event, _ in self._chunk:
+            held = found.get(event.id)
+            # Of what was forgotten it would say that it is there.
+            if held and held.group != event.group and not held.forgotten:
+                result.elsewhere[held.group, event.group] += 1
 
 
 def import_opencode(

@@ -8,15 +8,18 @@ balance all the time. No model is asked: what one has answered is in the ledger.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from memory import lua
 from memory.cache import Cache
 from memory.extraction.replay import replay
 from memory.graph.fingerprint import Fingerprint, fingerprint
-from memory.ledger import books, cursors, forgettings, sessions
+from memory.ledger import books, cursors, extractions, forgettings, sessions
 from memory.settings import settings
 from ops import clients
 from ops.forgetting import clean_files
@@ -36,10 +39,23 @@ PARTS: dict[str, tuple[str, ...]] = {
 #: How long a worker may take to come to the end of its turn, and how long nothing may go on, s.
 LEASE_SECONDS, STALLED_SECONDS = 60.0, 60.0
 PAUSE_SECONDS = 0.1
+#: Groups that are named, of those that were not rebuilt.
+SHOWN_GROUPS = 10
 
 
 class RebuildStalled(Exception):
-    """Workers don't go on with a stage; the message says which. What was begun goes on when they do."""
+    """Workers don't go on with a stage; the message says which."""
+
+
+class RebuildStopped(Exception):
+    """Nobody waits for it any more; `lines` say what goes on by itself, what was not done, and what does it."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines)
 
 
 @dataclass
@@ -65,40 +81,109 @@ def possible(part: str) -> bool:
 def rebuild(
     parts: Sequence[str], groups: Sequence[str], progress: Callable[[int, int], object] = lambda done, total: None
 ) -> list[Rebuilt]:
-    """Rebuild parts of groups, and wait until it is done.
+    """Rebuild parts of groups, and wait until it is done. All are begun before the first is waited for.
 
     Args:
         parts: keys of `PARTS`, those that are possible.
         progress: told how many events the stages have dealt with, and how many there are.
 
     Raises:
-        NoSuchGroup, RebuildStalled
+        NoSuchGroup: nothing was begun.
+        RebuildStopped: by Ctrl-C, or because workers don't go on; its cause says which.
         LedgerUnavailable, redis.RedisError, GraphUnavailable, DependencyDown: a stage that was begun again goes on when
             its servers are back.
     """
     stages = [name for part in parts for name in PARTS[part]]
-    result = []
-    heads: dict[tuple[str, str], int] = {}
-    begun: dict[str, forgettings.Begun | None] = {}
-    for group in groups:
-        with resources.ledger().read() as connection:
+    with resources.ledger().read() as connection:
+        for group in groups:
             books.exists(connection, group)
-            begun[group] = forgettings.of(connection, group) if "graph" in parts else None
-            head = cursors.position(connection, "record", group)
-        result.append(Rebuilt(group, head, parts=list(parts)))
-        for name in stages:
-            _begin_again(name, group)
-            heads[name, group] = head
-    _wait(heads, progress)
-    for rebuilt in result:
-        # Also answers that were made meanwhile, of what there was.
-        Cache(resources.valkey(), rebuilt.group).drop([lua.WHOLE_GROUP])
-        if "graph" in parts:
-            replay(resources.ledger(), resources.graph(), rebuilt.group)
-            rebuilt.graph = fingerprint(resources.graph(), rebuilt.group)
-            if left := begun[rebuilt.group]:
-                finish(left, rebuilt.notes)
-    return result
+    # By how far they have come.
+    left, begun, done = list(groups), list[Rebuilt](), list[Rebuilt]()
+    heads: dict[tuple[str, str], int] = {}
+    unfinished: dict[str, forgettings.Begun] = {}
+    try:
+        while left:
+            group = left[0]
+            with resources.ledger().read() as connection:
+                if "graph" in parts and (found := forgettings.of(connection, group)):
+                    unfinished[group] = found
+                head = cursors.position(connection, "record", group)
+            for name in stages:
+                heads[name, group] = head
+                _begin_again(name, group)
+            begun.append(Rebuilt(left.pop(0), head, parts=list(parts)))
+        _wait(heads, progress)
+        while begun:
+            rebuilt = begun[0]
+            # Also answers that were made meanwhile, of what there was.
+            _drop_answers(rebuilt.group)
+            if "graph" in parts:
+                replay(resources.ledger(), resources.graph(), rebuilt.group)
+                rebuilt.graph = fingerprint(resources.graph(), rebuilt.group)
+                if rebuilt.group in unfinished:
+                    finish(unfinished[rebuilt.group], rebuilt.notes)
+            done.append(begun.pop(0))
+    except (KeyboardInterrupt, RebuildStalled) as error:
+        for group in {group for _, group in heads}:
+            with suppress(RedisError):
+                _drop_answers(group)
+        why = str(error) if isinstance(error, RebuildStalled) else "nobody waits for it any more"
+        raise RebuildStopped([why, *_left_to_do(parts, done, begun, left, unfinished)]) from error
+    return done
+
+
+def _drop_answers(group: str) -> None:
+    Cache(resources.valkey(), group).drop([lua.WHOLE_GROUP])
+
+
+def _left_to_do(
+    parts: Sequence[str],
+    done: Sequence[Rebuilt],
+    begun: Sequence[Rebuilt],
+    left: Sequence[str],
+    unfinished: Collection[str],
+) -> Iterator[str]:
+    """What becomes of each group where nobody waits any more, a line each: what was done, what workers go on with, and
+    what a command has to be run for.
+
+    Args:
+        begun: those whose stages have all begun again, and no more.
+        left: those that have not begun, or not with all stages.
+        unfinished: those in which forgetting had not come to its end.
+    """
+    going = [one.group for one in begun]
+    if not any(PARTS[part] for part in parts):
+        going, left = [], [*going, *left]
+    if done:
+        yield f"done: {_some([one.group for one in done])}"
+    if going:
+        yield f"workers go on by themselves with {_some(going)}: `memlane status` shows how far they are"
+        yield (
+            "answers until then are made of what is there: those that are kept go by "
+            f"{_commands('cache', going)} once nothing is pending"
+        )
+    if "graph" in parts:
+        with resources.ledger().read() as connection:
+            told = [group for group in going if extractions.stored(connection, group)]
+        if told:
+            yield (
+                f"what a model found in prose was not put back into the graph of {_some(told)}: run "
+                f"{_commands('graph', told)}"
+            )
+        if behind := [group for group in going if group in unfinished]:
+            yield f"forgetting has not come to its end in {_some(behind)}: run {_commands('graph', behind)}"
+    if left:
+        yield f"not begun: {_some(left)}: run {_commands(parts[0] if len(parts) == 1 else 'all', left)}"
+
+
+def _some(groups: Sequence[str]) -> str:
+    more = f" and {len(groups) - SHOWN_GROUPS:,} more" if len(groups) > SHOWN_GROUPS else ""
+    return ", ".join(groups[:SHOWN_GROUPS]) + more
+
+
+def _commands(what: str, groups: Sequence[str]) -> str:
+    name, each = (groups[0], "") if len(groups) == 1 else ("GROUP", " for each")
+    return f"`memlane rebuild {what} --group {name}`{each}"
 
 
 def finish(left: forgettings.Begun, notes: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from memory.events import clipped_of
 from memory.history.answer import Answer
 from memory.history.hidden import Hidden, hidden_in
 from memory.history.markdown import Page, counted, one_line, quoted, when
@@ -74,7 +75,9 @@ def _one(place: Place, named: str) -> Answer:
 
 def _message(row: Row, hidden: Hidden) -> dict[str, Any]:
     data = json.loads(row.data)
-    text = data.get("text") or data.get("request") or data.get("query") or ""
+    name = next((name for name in ("text", "request", "query") if data.get(name)), "text")
+    text = data.get(name) or ""
+    whole = clipped_of(data).get(name)
     return {
         "number": row.seq,
         "id": row.id,
@@ -85,6 +88,7 @@ def _message(row: Row, hidden: Hidden) -> dict[str, Any]:
         "time": row.time,
         "text": text,
         "shortened": len(text) > _SHOWN,
+        "clipped": {"bytes": len(text.encode()), "of": whole} if isinstance(whole, int) and whole > 0 else None,
         "tokens": data.get("tokens"),
         **hidden.mark(data),
     }
@@ -103,4 +107,12 @@ def _lines(message: dict[str, Any], limit: int = _SHOWN) -> list[str]:
         marked = ", hidden from the model" + (
             f", which sees: {one_line(message['replacement'], 200)}" if message["replacement"] else ""
         )
-    return [f"**{message['number']}** {who}, {when(message['time'])}{marked}", *quoted(message["text"], limit), ""]
+    head = f"**{message['number']}** {who}, {when(message['time'])}{marked}"
+    end = [f"({clipped(message)})"] if message["clipped"] else []
+    return [head, *quoted(message["text"], limit), *end, ""]
+
+
+def clipped(message: dict[str, Any]) -> str:
+    """What to tell of a message of which the memory has only the beginning."""
+    size = message["clipped"]
+    return f"clipped: {size['bytes']:,} of {size['of']:,} bytes; the rest was not captured"

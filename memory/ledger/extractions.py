@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, delete, exists, or_, select, update
 
 from memory.extraction.answer import Answer
 from memory.ledger.engine import Ledger
@@ -47,6 +47,11 @@ def of_group(connection: Connection, group: str) -> Iterator[Extraction]:
     query = select(extractions).where(extractions.c.group_id == group).order_by(extractions.c.first_seq)
     for row in connection.execute(query):
         yield Extraction(row.first_seq, row.last_seq, Answer.model_validate_json(row.answer))
+
+
+def stored(connection: Connection, group: str) -> bool:
+    """Whether there is any answer of a group."""
+    return bool(connection.execute(select(exists().where(extractions.c.group_id == group))).scalar())
 
 
 def empty_summaries(ledger: Ledger, group: str, entities: Collection[str]) -> None:

@@ -42,6 +42,14 @@ class Recorded:
     dead: int
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The group that an id is recorded in, and whether the event's content was forgotten."""
+
+    group: str
+    forgotten: bool
+
+
 class KnownIds(Exception):
     """Some of these ids are in the ledger, so the seqs that were given have gaps: roll back, and look them up first."""
 
@@ -230,10 +238,10 @@ def ids_between(connection: Connection, group: str, first: int, last: int, types
     return list(connection.execute(query).scalars())
 
 
-def groups_of(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """The group that each of these ids is recorded in, as far as the ledger has them."""
-    query = select(events.c.id, events.c.group_id).where(events.c.id.in_(ids))
-    return {row.id: row.group_id for row in connection.execute(query)}
+def known(connection: Connection, ids: Sequence[str]) -> dict[str, Known]:
+    """What the ledger knows of each of these ids, as far as it has them."""
+    query = select(events.c.id, events.c.group_id, events.c.forgotten).where(events.c.id.in_(ids))
+    return {row.id: Known(row.group_id, row.forgotten is not None) for row in connection.execute(query)}
 
 
 def of_session(

@@ -50,7 +50,7 @@ def command(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="That happened then or later: 2026-11-21, or how long ago: 7d.")
     ] = None,
-    before: Annotated[str | None, typer.Option(metavar="TIME", help="That happened before then.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="That happened before then; of a date alone, before that day begins (UTC).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only count them.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
     group: Group = None,
@@ -59,7 +59,8 @@ def command(
     """Forget events of a group, for good: those for which all that is given holds.
 
     Their content goes from the ledger, the full text, the graph, dead letters and cached answers. An empty row keeps
-    each id known: published or imported again, it stays forgotten. Nothing in an agent's own database is touched.
+    each id known: published or imported again, it stays forgotten. The servers' files are cleaned each time, also where
+    nothing is left to be forgotten. Nothing in an agent's own database is touched.
     """
     from memory.cache import Glob
     from memory.forget import Chosen, matching

@@ -126,14 +126,15 @@ def git(
     ),
 )
 def jsonl(
-    file: Annotated[Path, typer.Argument(help="A file of `memlane export`; gzipped if its name ends in .gz.")],
+    file: Annotated[Path, typer.Argument(help="A file of `memlane export`, gzipped or not, whatever its name.")],
     group: Annotated[str | None, _group("the one that each event names")] = None,
     as_json: Json = False,
 ) -> None:
     """Publish the events of an export, with all their attributes, in their order.
 
     Events that the ledger has already, in whatever group, are left out, and counted: an id is unique, and an event is
-    in one group. Lines that are no events are named, and the rest goes through; then it exits with 1.
+    in one group. Lines that are no events are named, and the rest goes through; then it exits with 1. Of a file that
+    begins with none at all nothing is published.
     """
     from ops import clients
     from ops.export import import_lines
@@ -192,8 +193,19 @@ def _run(importing: Callable[[Progress], Imported], as_json: bool) -> Imported:
 
 
 def _published(result: Imported) -> str:
-    """`28 events of 2 sessions into shop: 8 new, 20 known before`, as far as it is known."""
+    """`28 events of 2 sessions into shop: 8 new, 20 known before; 1 text clipped to its first 32,768 bytes`, as far as
+    it is known."""
+    from memory.events import MAX_TEXT_BYTES
+
     into = f" into {', '.join(sorted(result.groups))}" if result.groups else ""
     sessions = f" of {counted(len(result.sessions), 'session')}" if result.sessions else ""
-    before = f": {result.new:,} new, {result.known.total():,} known before" if result.known else ""
-    return f"{counted(result.types.total(), 'event')}{sessions}{into}{before}"
+    before = ""
+    if result.known:
+        forgotten = result.forgotten or 0
+        before = f": {result.new:,} new, {result.known.total() - forgotten:,} known before"
+        before += f", {forgotten:,} forgotten before, which stay forgotten" if forgotten else ""
+    clipped = ""
+    if result.clipped:
+        each = "its" if result.clipped == 1 else "their"
+        clipped = f"; {counted(result.clipped, 'text')} clipped to {each} first {MAX_TEXT_BYTES:,} bytes"
+    return f"{counted(result.types.total(), 'event')}{sessions}{into}{before}{clipped}"

@@ -28,23 +28,31 @@ def command(
     """Make graph, index and cache anew from the ledger. The workers do it, while everything goes on. No model is asked
     for what it has answered before.
 
-    Ctrl-C ends the waiting, not the work. Of the graph a hash is shown: the same events make the same graph.
+    All groups are begun, then waited for. Ctrl-C ends the waiting, not the work that was begun; what was not done it
+    says, with the command that does it. Of the graph a hash is shown: the same events make the same graph.
     """
     from memory.ledger import books
     from memory.settings import NotConfigured
     from ops import clients
-    from ops.rebuild import PARTS, possible, rebuild
+    from ops.rebuild import PARTS, RebuildStopped, possible, rebuild
 
     only = checked_group(group)
     parts = [part for part in PARTS if possible(part)] if what == "all" else [what]
     if not all(map(possible, parts)):
         raise NotConfigured("no embedding model is set up: MEMLANE_EMBEDDING_MODEL, see docs/recall.md")
-    with clients.queue(), clients.ledger() as ledger:
-        with ledger.read() as connection:
-            groups = [only] if only else books.groups(connection)
-        with progress("rebuilding") as bar:
-            task = bar.task_ids[0]
-            done = rebuild(parts, groups, lambda seq, of: bar.update(task, completed=seq, total=of))
+    try:
+        with clients.queue(), clients.ledger() as ledger:
+            with ledger.read() as connection:
+                groups = [only] if only else books.groups(connection)
+            with progress("rebuilding") as bar:
+                task = bar.task_ids[0]
+                done = rebuild(parts, groups, lambda seq, of: bar.update(task, completed=seq, total=of))
+    except RebuildStopped as stopped:
+        if not isinstance(stopped.__cause__, KeyboardInterrupt):
+            raise
+        for line in stopped.lines:
+            say(line)
+        raise typer.Exit(130) from None
     for note in (note for one in done for note in one.notes):
         say(note)
     if as_json:

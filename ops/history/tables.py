@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memory.history.markdown import duration, one_line, when
+from memory.history.messages import clipped
 from ops.text import counted, plain
 
 #: What a summary counts, as it is called; of a database not all of it is known.
@@ -66,7 +67,9 @@ def _messages(data: dict[str, Any], out: Console) -> None:
         agent = f" ({each['agent']})" if each["agent"] else ""
         head = f"{each['number']}  {each['role']}{agent}  {when(each['time'])}{hidden}"
         out.print(Text(plain(head), "bold"))
-        out.print(Text(plain(each["text"].strip()) + "\n"))
+        out.print(Text(plain(each["text"].strip()) + ("" if each["clipped"] else "\n")))
+        if each["clipped"]:
+            out.print(Text(f"… {clipped(each)}\n", "dim"))
     if data.get("earlier"):
         out.print(f"--before {data['messages'][0]['number']} shows those before these")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,57 @@ def test_transcripts_twice(memlane: CommandLine, group: str, tmp_path: Path) -> 
     assert other.out.startswith(f"published 28 events of 2 sessions into {group}-other: 0 new, 28 known before\n")
     assert f"28 of these events are in group {group} already, and stay there" in other.err
     memlane("import", "claude-code", str(tmp_path / "gone")).failed("no Claude Code transcripts", "CLAUDE_CONFIG_DIR")
+
+
+def test_what_was_forgotten_is_told_apart(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    """Given a transcript that was imported and forgotten. If it is imported again, I expect to be told that it stays
+    forgotten, and not that it is known; and if it is forgotten again, that no log holds it any more."""
+    word = f"unmistakable{group.replace('-', '')}"
+    row = transcript_row(group, tmp_path, 1)
+    row["message"]["content"] = f"the {word} is under the mat"
+    (tmp_path / "s.jsonl").write_bytes(lines(row, transcript_row(group, tmp_path, 2)))
+    arguments = ("import", "claude-code", "s.jsonl", "--group", group)
+    count = memlane(*arguments, "--json").json["published"]
+    memlane.books(group)
+    forget = ("forget", "--session", f"ses_{group}", "--yes", "--json")
+    assert memlane(*forget).json["events"] == count
+
+    def logged() -> bool:
+        found = False
+        for file in memlane.home.glob("valkey/**/*.aof"):
+            # They are written anew meanwhile.
+            with suppress(FileNotFoundError):
+                found |= word.encode() in file.read_bytes()
+        return found
+
+    wait_until(lambda: not logged(), "the log to be written anew", PATIENCE)
+    said = memlane(*arguments)
+    assert said.out.splitlines()[0].endswith(f": 0 new, 0 known before, {count} forgotten before, which stay forgotten")
+    memlane.books(group)
+    assert logged()
+    answer = memlane(*arguments, "--json").json
+    assert (answer["new"], answer["known"], answer["forgotten"]) == (0, {group: count}, count)
+    other = memlane("import", "claude-code", "s.jsonl", "--group", f"{group}-other")
+    assert "forgotten before, which stay forgotten" in other.out
+    assert "stay there" not in other.err
+    memlane.books(group)
+    assert memlane(*forget).json["events"] == 0
+    wait_until(lambda: not logged(), "the log to be written anew once more", PATIENCE)
+
+
+def test_texts_that_were_clipped_are_counted(memlane: CommandLine, group: str, tmp_path: Path) -> None:
+    row = transcript_row(group, tmp_path, 1)
+    row["message"]["content"] = "x" * 3_000_008
+    (tmp_path / "s.jsonl").write_bytes(lines(row))
+    arguments = ("import", "claude-code", "s.jsonl", "--group", group)
+    said = memlane(*arguments)
+    assert said.out.splitlines()[0].endswith("clipped to its first 32,768 bytes"), said.out
+    memlane.books(group)
+    assert memlane(*arguments, "--json").json["clipped"] == 1
+    (message,) = memlane("history", "messages", f"ses_{group}", "--json").json["messages"]
+    assert message["clipped"] == {"bytes": 32_768, "of": 3_000_008}
+    read = memlane("history", "messages", "--read", message["id"], f"ses_{group}")
+    assert read.out.rstrip().endswith("… clipped: 32,768 of 3,000,008 bytes; the rest was not captured")
 
 
 def test_lines_that_are_no_rows_are_named(memlane: CommandLine, group: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy import text
 
 from memory import lua
 from memory.compaction import decide
-from memory.ledger import Ledger, forgettings
+from memory.ledger import Ledger, books, forgettings
 from tests.acceptance.command import PATIENCE, CommandLine, lines, terminal
 from tests.project import project
 from tests.servers import wait_until
@@ -257,6 +258,45 @@ def test_rebuild(memlane: CommandLine, group: str) -> None:
     said = memlane("rebuild", "cache", "--group", group)
     assert said.out == f"rebuilt cache of {group}: {COUNT} events\n"
     assert memlane(*question).json["cache"] == "miss"
+
+
+def test_rebuild_that_is_interrupted_says_what_it_has_not_done(memlane: CommandLine, group: str) -> None:
+    """Given a group that a worker holds. If Ctrl-C comes while the command waits to begin it, I expect to be told that
+    workers go on with the other, which they do, and how to rebuild the one that was not begun."""
+    other = f"{group}-b"
+    for name in (group, other):
+        told = [{"type": "completion", "session": "s", "data": {"task": f"task {n}"}} for n in range(5)]
+        assert memlane("publish", "--stdin", "--group", name, stdin=lines(*told)).code == 0
+        memlane.books(name)
+    ledger = Ledger(f"sqlite:///{memlane.home / 'ledger.sqlite3'}")
+
+    def begun(name: str) -> int:
+        with ledger.read() as connection:
+            query = "SELECT token FROM stage_cursors WHERE group_id = :group AND stage = 'index'"
+            return int(connection.execute(text(query), {"group": name}).scalar_one())
+
+    with memlane.queue() as queue, ledger.read() as connection:
+        every = books.groups(connection)
+        held = every[every.index(group) + 1 :]
+        assert other in held
+        for name in held:
+            queue.set(lua.lease("index", name), "held", ex=60)
+        before = begun(group)
+        with memlane.begun("rebuild", "index", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as rebuilding:
+            # Once by the command, and once by the worker that it has woken then.
+            wait_until(lambda: begun(group) >= before + 2, "the first group to be begun", PATIENCE)
+            rebuilding.send_signal(signal.SIGINT)
+            out, err = rebuilding.communicate(timeout=PATIENCE)
+        queue.delete(*(lua.lease("index", name) for name in held))
+    ledger.close()
+    assert (rebuilding.returncode, out) == (130, b"")
+    said = err.decode()
+    assert "nobody waits for it any more\n" in said
+    assert "memlane: workers go on by themselves with " in said
+    assert "memlane: not begun: " in said
+    assert "`memlane rebuild index --group " in said
+    memlane.books(group)
+    memlane.books(other)
 
 
 def test_rebuild_while_events_come(memlane: CommandLine, group: str) -> None:

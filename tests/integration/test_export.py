@@ -25,6 +25,7 @@ from workers import resources
 from workers.stage import drain
 from workers.stages import STAGES
 
+TRANSCRIPT = next((Path(__file__).parents[1] / "recordings" / "claude-code").rglob("5f0c9f3e*.jsonl"))
 #: Seconds that something may take.
 PATIENCE = 30.0
 
@@ -154,14 +155,49 @@ def test_torn_and_foreign_files(here: System, group: str, tmp_path: Path) -> Non
     (torn,) = result.skipped
     assert torn.startswith(f"line {result.known.total() + 1}: the file is torn here")
 
-    (tmp_path / "foreign.csv").write_text("a,b,c\n" * 1_000)
-    with pytest.raises(NotAnExport, match="no export of Memlane's: line 1"):
-        imported(tmp_path / "foreign.csv")
-    (tmp_path / "foreign.gz").write_text("not gzip")
-    with pytest.raises(NotAnExport, match="no gzip file"):
-        imported(tmp_path / "foreign.gz")
+    path.write_bytes(raw[:12])
+    with pytest.raises(NotAnExport, match="torn at its beginning"):
+        imported(path)
     with pytest.raises(NotAnExport, match="can't be read: No such file"):
         imported(tmp_path / "gone")
+    with pytest.raises(NotAnExport, match="is a folder: name a file"):
+        imported(tmp_path)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("foreign.csv", b"a,b,c\n" * 1_000, "line 1: event: not valid JSON.*memlane export"),
+        ("README.md", b"# Shop\n\nIt sells.\n", "line 1: event: not valid JSON.*memlane export"),
+        ("text.gz", b"not gzip", "line 1: event: not valid JSON"),
+        ("wide.jsonl", '{"id": "1"}\n'.encode("utf-16"), "UTF-16.*UTF-8"),
+        ("open code.db", b"SQLite format 3\0" + bytes(4_000), "`memlane import opencode '.*open code.db'`"),
+        ("ses.jsonl", TRANSCRIPT.read_bytes(), "transcript of Claude Code's, which `memlane import claude-code "),
+    ],
+)
+def test_files_that_hold_no_event_are_told_in_one_line(
+    here: System, group: str, tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(NotAnExport, match=f"no export of Memlane's: .*{said}"):
+        imported(tmp_path / name)
+    assert not resources.valkey().exists(lua.PENDING)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_how_a_file_is_packed_is_told_by_its_content(here: System, group: str, tmp_path: Path) -> None:
+    """Given an export that is gzipped and not called so, one that is called so and is not, and one with a byte order
+    mark, I expect every event of each to come in."""
+    publish(group, project(group, 3))
+    export(resources.ledger(), group, tmp_path / "x.jsonl")
+    plain = (tmp_path / "x.jsonl").read_bytes()
+    bom = b"\xef\xbb\xbf"
+    files = {"a.jsonl": gzip.compress(plain), "b.jsonl.gz": plain, "c.jsonl": bom + plain}
+    for name, content in {**files, "d.jsonl.gz": gzip.compress(bom + plain)}.items():
+        (tmp_path / name).write_bytes(content)
+        result = imported(tmp_path / name)
+        assert (result.known, result.skipped) == ({group: 3}, [])
 
 
 def test_secrets_in_a_file_do_not_come_in(here: System, group: str, tmp_path: Path) -> None:
@@ -179,8 +215,12 @@ def test_secrets_in_a_file_do_not_come_in(here: System, group: str, tmp_path: Pa
 
 def test_file_is_whole_or_not_there(here: System, group: str, tmp_path: Path) -> None:
     publish(group, project(group, 3))
-    with pytest.raises(ExportUnwritable, match="can't be written"):
+    with pytest.raises(
+        ExportUnwritable, match=f"there is no folder {tmp_path}/gone; make it .`mkdir -p {tmp_path}/gone`"
+    ):
         export(resources.ledger(), group, tmp_path / "gone" / "x.jsonl")
+    with pytest.raises(ExportUnwritable, match=f"it is a folder, name a file in it, such as {tmp_path}/memory"):
+        export(resources.ledger(), group, tmp_path)
     path = tmp_path / "x.jsonl"
     path.write_text("before")
 
