@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.options import Group, group_or_default, in_order, moment, not_empty, progress, stored_glob
+from ops.cli.options import Group, group_or_default, in_order, milliseconds, moment, progress, stored_glob
 from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
@@ -50,7 +49,10 @@ def command(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="That happened then or later: 2026-11-21, or how long ago: 7d.")
     ] = None,
-    before: Annotated[str | None, typer.Option(metavar="TIME", help="That happened before then; of a date alone, before that day begins (UTC).")] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="That happened before then; of a date alone, before that day begins (UTC)."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only count them.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.")] = False,
     group: Group = None,
@@ -72,10 +74,8 @@ def command(
     from ops.home import Home
 
     name = group_or_default(group)
-    for given, option in ((id, "--id"), (session, "--session"), (path, "--path"), (user, "--user")):
-        not_empty(given, option)
     glob = Glob(stored_glob(path)) if path is not None else None
-    times = _milliseconds(moment(since, "--since")), _milliseconds(moment(before, "--before"))
+    times = milliseconds(moment(since, "--since")), milliseconds(moment(before, "--before"))
     in_order(*times, "--since", "--before")
     chosen = Chosen(id or (), session or (), glob, user or (), *times)
     with clients.queue() as queue, clients.ledger() as ledger:
@@ -130,7 +130,3 @@ def _confirm(found: Forgotten, paths: MatchedPaths | None, group: str) -> None:
         say(f"{what} of {group}{about.rstrip(',')}")
     if not typer.confirm(f"forget {what} of {group} for good?", err=True):
         raise NotConfirmed("nothing was forgotten")
-
-
-def _milliseconds(time: datetime | None) -> int | None:
-    return None if time is None else int(time.timestamp() * 1000)

@@ -116,16 +116,6 @@ def stored_glob(glob: str) -> str:
     return (stored if "/" in stored else f"/{stored}") + folder
 
 
-def not_empty(given: list[str] | str | None, option: str) -> None:
-    """
-    Raises:
-        typer.BadParameter: an empty value was given, such as by a variable that is not set.
-    """
-    values = [given] if isinstance(given, str) else given or []
-    if not all(value.strip() for value in values):
-        raise typer.BadParameter("is empty: give what is meant, or leave the option out", param_hint=option)
-
-
 def in_order(first: int | None, last: int | None, since: str, until: str) -> None:
     """
     Raises:

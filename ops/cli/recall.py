@@ -12,6 +12,9 @@ from ops.cli.options import Group, group_or_default, hint_at_groups, in_order, m
 from ops.cli.output import Json, examples, print_json, say
 from ops.text import counted, plain
 
+#: What limits a question, as it is called here.
+OPTIONS = {"agent": "--agent", "kinds": "--kind", "since": "--since", "until": "--until", "as_of": "--as-of"}
+
 EXAMPLES = examples(
     'memlane recall "why did the limiter test fail?"',
     'memlane recall "how are carts priced?" --path src/cart.py --tokens 500 --json',
@@ -57,7 +60,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Ask the group's memory: what it knows, with the session, time and file that each fact comes from."""
-    from ops.budget import least_tokens
+    from ops.why_nothing import least_tokens, ruled_out_by
     from producers.recall import Recall
 
     first, last = milliseconds(moment(since, "--since")), milliseconds(moment(until, "--until", end=True))
@@ -73,22 +76,27 @@ def command(
         "until": last,
         "as_of": milliseconds(moment(as_of, "--as-of", end=True)),
     }
-    least = None
+    least, limits = None, list[str]()
     with Recall(group=group_or_default(group)) as memory:
         began = time.perf_counter()
         answer = memory.ask(question, tokens=tokens, **asked)
         took = (time.perf_counter() - began) * 1000
         if not answer["context"]:
             least = least_tokens(memory, question, tokens, **asked)
+            limits = [] if least else ruled_out_by(memory, question, **asked)
     if not answer["context"]:
         hint_at_groups(memory.group)
+    if limits:
+        say(f"without {' and without '.join(map(OPTIONS.__getitem__, limits))} something would be found")
     if least:
         say(f"--tokens {tokens} is too few: what is known about that needs at least {least}")
     if as_json:
         print_json({"group": memory.group, "milliseconds": round(took, 3), **answer})
         return
-    size = f"{counted(len(answer['items']), 'fact')}, {counted(answer['tokens'], 'token')}"
-    say(f"cache {answer['cache']}, {took:.1f} ms, {size}")
+    found = counted(len(answer["items"]), "event")
+    if answer["facts"]:
+        found += f", {counted(len(answer['facts']), 'fact')} of the graph"
+    say(f"cache {answer['cache']}, {took:.1f} ms, {found}, {counted(answer['tokens'], 'token')}")
     if answer.get("graph") == "away":
         say("the graph server can't be used now: its facts are missing (`memlane doctor` says why)")
     if answer.get("embeddings") == "away":

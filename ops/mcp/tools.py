@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from mcp_types import Tool, ToolAnnotations
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from memory.events import normal_path
@@ -24,9 +25,9 @@ from memory.history.operations import (
     SessionId,
     checked,
 )
-from ops.budget import least_tokens
 from ops.cli.options import in_order, milliseconds, moment
 from ops.history.plans import PLANS, plans
+from ops.why_nothing import least_tokens, ruled_out_by
 from producers import Publisher
 from producers.asking import Asker
 from producers.recall import Recall as RecallClient
@@ -211,9 +212,13 @@ class Tools:
         in_order(limits["since"], limits["until"], "since", "until")
         with RecallClient(group=self.group) as memory:
             found = memory.ask(asked.query, tokens=asked.tokens, deadline=self.deadline, **limits)
-            if not found["context"] and (least := least_tokens(memory, asked.query, asked.tokens, **limits)):
+            if found["context"]:
+                return str(found["context"])
+            if least := least_tokens(memory, asked.query, asked.tokens, **limits):
                 raise HistoryError(f"tokens: {asked.tokens} are too few, what is known needs at least {least}")
-        return found["context"] or f"Nothing is known about that in {self.group}."
+            without = [to_camel(name) for name in ruled_out_by(memory, asked.query, **limits)]
+        more = f" Without {' and without '.join(without)} something would be found." if without else ""
+        return f"Nothing is known about that in {self.group}.{more}"
 
     def _remember(self, asked: Remember) -> str:
         data = {"request": asked.text, "action": "remember", "kind": asked.kind}

@@ -127,7 +127,8 @@ def test_stored_recalled_cached_invalidated(memlane: CommandLine, group: str) ->
     said = memlane(*question)
     assert said.out == first["context"] + "\n"
     assert said.err.startswith("memlane: cache hit, ")
-    assert said.err.endswith(f" ms, 1 fact, {first['tokens']} tokens\n")
+    assert " ms, 1 event, " in said.err
+    assert said.err.endswith(f", {first['tokens']} tokens\n")
     assert memlane("invalidate", "src/**/*.py").out == f"dropped 1 path in {group}\n"
     assert memlane(*question, "--json").json["cache"] == "miss"
     memlane("invalidate", "!src").failed("'!src' is not a glob")
@@ -142,6 +143,19 @@ def test_paths_are_seen_from_the_working_folder(memlane: CommandLine, group: str
     memlane.books(group)
     answer = memlane("recall", "how are carts priced?", "--path", "cart.py", "--json", folder=inside).json
     assert [item["path"] for item in answer["items"]] == ["src/cart.py"] * 2
+
+
+def test_recall_says_which_limit_leaves_nothing_over(memlane: CommandLine, group: str) -> None:
+    """Given something that is known, asked for with limits that rule it out. I expect to be told which; and nothing of
+    limits where nothing is known without them either."""
+    memlane("store", "the limiter counts in UTC")
+    memlane.books(group)
+    one = memlane("recall", "limiter", "--agent", "nobody", "--since", "2020-01-01")
+    assert one.out == f"nothing is known about that in {group}\n"
+    assert one.err.startswith("memlane: without --agent something would be found\n")
+    both = memlane("recall", "limiter", "--agent", "nobody", "--kind", "vcs.commit").err
+    assert both.startswith("memlane: without --agent and without --kind something would be found\n")
+    assert "without" not in memlane("recall", "zanzibar", "--agent", "nobody").err
 
 
 def test_store_and_recall_say_what_is_missing(memlane: CommandLine, group: str) -> None:
