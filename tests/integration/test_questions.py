@@ -102,7 +102,7 @@ def test_asked_by_bare_commands_and_by_the_class(
         b"{}": "group: must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -",
         b'{"group": "a b", "tool": "help"}': "group: must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -",
         b'{"group": "shop", "tool": "help", "session": 5}': "session: must be a string, or absent",
-        b'{"group": "shop", "tool": "help", "args": []}': "args: must be an object, as in {'tool': 'search'}",
+        b'{"group": "shop", "tool": "help", "args": []}': 'args: must be an object, as in {"tool": "search"}',
         b'{"group": "shop", "tool": ["x"]}': "tool: there is no operation ['x'], use one of help, summary, ",
         b'{"group": "shop", "tool": "forget"}': "tool: there is no operation 'forget', use one of help, summary, ",
         b'{"group": "shop", "text": 5}': "text: must be a string",
