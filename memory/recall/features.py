@@ -65,10 +65,12 @@ def features(
     if (of_question := vector()) is not None:
         parts["similar"] = _similar(connection, group, known, allowed, of_question)
     theirs = _agent(connection, group, known, question.text)
+    spoken_for = sum(part for name, part in parts.items() if name != "session") > 0
     # Who is asked for all that somebody has done is given that, newest first.
-    parts["agent"] = theirs if _only_names(question.text, words) else theirs * (sum(parts.values()) > 0)
+    named_only = _only_names(question.text, words)
+    parts["agent"] = theirs if named_only else theirs * (spoken_for | (parts["session"] > 0))
     # What was done in a session that is about the question need not be: something else must speak for it.
-    parts["session"] *= sum(part for name, part in parts.items() if name != "session") > 0
+    parts["session"] *= spoken_for | (parts["agent"] > 0)
     return {name: part for name, part in parts.items() if part.any()}
 
 
@@ -85,14 +87,13 @@ def _sum(known: Events, terms: Iterable[tuple[float, Postings | None]], total_le
 def _neighbours(known: Events, of_words: Figures) -> tuple[Figures, Figures]:
     """What the two events before each one, and the two after it, say to the question."""
     one = known.previous
-    two = one[one]
-    before = np.float32(weights.BEFORE[0]) * of_words[one] + np.float32(weights.BEFORE[1]) * of_words[two]
+    two = one.take(one)
+    before = np.float32(weights.BEFORE[0]) * of_words.take(one) + np.float32(weights.BEFORE[1]) * of_words.take(two)
     after = np.zeros(known.size, np.float32)
+    said = np.flatnonzero(of_words)
     for weight, previous in zip(weights.AFTER, (one, two), strict=True):
-        # Each event follows on another one, so no place is written to twice but 0, which is no event.
-        following = np.zeros(known.size, np.float32)
-        following[previous] = of_words
-        after += np.float32(weight) * following
+        # Each event follows on another one, so no place is added to twice but 0, which is no event.
+        after[previous.take(said)] += np.float32(weight) * of_words.take(said)
     before[:1] = after[:1] = 0
     return before, after
 
